@@ -1,0 +1,192 @@
+/*
+ * What the processes of a node say to one another. Bodies are little-endian
+ * fields in the order given (base/buf.h: str is u32 length and bytes; a cstr
+ * may be absent). `parcel` is a message on its way: see hbt_parcel_*.
+ *
+ * Calls look the same on every channel: whoever asks sends CALL with an id of
+ * its own choosing (unique on that channel and direction among its open
+ * calls) and gets exactly one ANSWER or FAIL with that id. Either side may
+ * ask: workers bring requests in, the master hands them out.
+ */
+#ifndef HBT_IPC_PROTO_H
+#define HBT_IPC_PROTO_H
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include <event2/event.h>
+#include "wire/flow.h"
+#include "wire/message.h"
+
+enum hbt_ipc_type {
+	/* Anybody -> master, first: u32 protocol (HBT_IPC_PROTOCOL), u8 kind
+	 * (enum hbt_peer_kind), u32 pid, cstr version. */
+	HBT_IPC_HELLO = 1,
+
+	/* Calls, both directions. The id names the call. */
+	HBT_IPC_CALL = 10, /* u8 how, struct hbt_call_target by how, parcel */
+	HBT_IPC_ANSWER,    /* parcel */
+	HBT_IPC_FAIL,      /* error */
+	HBT_IPC_CANCEL,    /* by the asker: give it up; FAIL still follows */
+	HBT_IPC_RETURN,    /* by a polling connection: not a byte was sent */
+
+	/* Master -> connection worker. */
+	HBT_IPC_SETTINGS = 30, /* struct hbt_settings: before anything else */
+	HBT_IPC_TRUST,     /* u32 n, n * 20 bytes SHA-1; replaces the list */
+	HBT_IPC_CONN,      /* fd: accepted, nothing read yet. str peer address */
+	HBT_IPC_POLLS,     /* u32 n, n * struct hbt_poll; replaces the list */
+	HBT_IPC_SUBSCRIBED, /* id: connection. u8 allowed, u32 limit */
+	HBT_IPC_STOP,      /* u8 drain: 1 finish calls first, 0 now. Then exit 0 */
+	HBT_IPC_PING,      /* worker answers PONG with the id */
+
+	/* Connection worker -> master. */
+	HBT_IPC_SUBSCRIBE = 50, /* id: connection. str uri, str thumbprint, str
+	                         * peer address: may it? SUBSCRIBED answers */
+	HBT_IPC_UNSUBSCRIBE,    /* id: connection is gone */
+	HBT_IPC_OFFER,          /* id: connection can take one request */
+	HBT_IPC_WITHDRAW,       /* id: it no longer can (closing) */
+	HBT_IPC_STATS,          /* struct hbt_worker_stats; each second if new */
+	HBT_IPC_PONG,
+	HBT_IPC_REFUSED,   /* str peer address, cstr thumbprint, str reason */
+
+	/* Master -> service worker. */
+	HBT_IPC_PROGRAMS = 70, /* u32 n, n * struct hbt_program */
+
+	/* halibutctl -> master, over the control socket. */
+	HBT_IPC_STATUS = 90, /* -> STATUS_DOC with the id: str JSON text */
+	HBT_IPC_STATUS_DOC,
+	HBT_IPC_RELOAD,      /* -> DONE */
+	HBT_IPC_SHUTDOWN,    /* -> DONE */
+	HBT_IPC_DONE,        /* u8 ok, cstr message */
+};
+
+#define HBT_IPC_PROTOCOL 1u
+#define HBT_IPC_MAX_BODY ((size_t)192 * 1024 * 1024)
+#define HBT_CHANNEL_FD 3 /* a worker's whole world */
+
+enum hbt_peer_kind {
+	HBT_PEER_CONNECTION_WORKER = 1,
+	HBT_PEER_SERVICE_WORKER,
+	HBT_PEER_CONTROL,
+};
+
+/* How a CALL says where it goes. */
+enum hbt_call_how {
+	/*
+	 * To the master: route it by destination (see "Routes" in the design).
+	 * cstr destination (from the request, or what halibutctl was given),
+	 * cstr thumbprint of the asker, str asker's address, cstr thumbprint
+	 * expected of the destination (control only), u8 origin (enum
+	 * hbt_call_origin).
+	 */
+	HBT_CALL_ROUTE = 1,
+	/* To a worker: hand it to this polling connection. u32 connection. */
+	HBT_CALL_TO_CONNECTION,
+	/* To a worker: dial a listening service. struct hbt_endpoint_fields. */
+	HBT_CALL_DIAL,
+	/* To a service worker: the envelope names the service. No fields. */
+	HBT_CALL_SERVE,
+};
+
+enum hbt_call_origin {
+	HBT_ORIGIN_CLIENT = 1, /* a client that dialled in */
+	HBT_ORIGIN_POLLED,     /* a server elsewhere that we poll */
+	HBT_ORIGIN_CONTROL,
+};
+
+/* A listening service as we dial it. */
+struct hbt_endpoint_fields {
+	char *url;        /* https://host:port/ */
+	char *thumbprint; /* expected; 40 upper-case digits */
+	char *proxy_host; /* NULL: none */
+	uint16_t proxy_port;
+	char *proxy_user, *proxy_password;
+	char *connect_host; /* ForceResolveHost; NULL: none */
+	uint16_t connect_port;
+};
+void hbt_endpoint_fields_put(struct hbt_wr *w,
+                             const struct hbt_endpoint_fields *e);
+/* Malloced strings; fini in every case. Failure sticks in r. */
+void hbt_endpoint_fields_get(struct hbt_rd *r, struct hbt_endpoint_fields *e);
+void hbt_endpoint_fields_fini(struct hbt_endpoint_fields *e);
+
+/* A server elsewhere that we poll on behalf of the services hosted here. */
+struct hbt_poll {
+	char *subscription; /* poll://… */
+	struct hbt_endpoint_fields server;
+	uint32_t connections;
+};
+void hbt_poll_put(struct hbt_wr *w, const struct hbt_poll *p);
+void hbt_poll_get(struct hbt_rd *r, struct hbt_poll *p);
+void hbt_poll_fini(struct hbt_poll *p);
+
+/* All that a worker knows of the configuration. */
+struct hbt_settings {
+	uint32_t index;       /* this worker's number, from 0 */
+	char *node;           /* node name, for logs */
+	uint8_t log_level;
+	struct hbt_limits limits;
+	char *certificate_pem, *key_pem;
+	char *friendly_page;  /* NULL: the default */
+	char *friendly_headers; /* lines with \n between; NULL: none */
+	char *spool_directory;
+	uint8_t serves_clients; /* MX-CLIENT connections are allowed */
+};
+void hbt_settings_put(struct hbt_wr *w, const struct hbt_settings *s);
+void hbt_settings_get(struct hbt_rd *r, struct hbt_settings *s);
+void hbt_settings_fini(struct hbt_settings *s);
+
+/* A service program as the service worker runs it. */
+struct hbt_program {
+	char *service;   /* contract name, matched without case */
+	char *command;   /* split like a shell does, no shell is started */
+	char *directory; /* working directory; NULL: / */
+	uint32_t processes;  /* how many at most, each one call at a time */
+	uint32_t timeout_ms; /* of one call; the process is killed then */
+	uint64_t max_memory_bytes; /* RLIMIT_AS; 0: none */
+};
+void hbt_program_put(struct hbt_wr *w, const struct hbt_program *p);
+void hbt_program_get(struct hbt_rd *r, struct hbt_program *p);
+void hbt_program_fini(struct hbt_program *p);
+
+struct hbt_worker_stats {
+	uint32_t connections, handshakes, clients, subscribers, pooled, polls;
+	uint32_t calls_in_flight;
+	uint64_t accepted, refused, failed_handshakes;
+	uint64_t messages_in, messages_out, bytes_in, bytes_out;
+	uint64_t streams_in, stream_bytes_in;
+	uint64_t spool_bytes;
+};
+void hbt_worker_stats_put(struct hbt_wr *w, const struct hbt_worker_stats *s);
+void hbt_worker_stats_get(struct hbt_rd *r, struct hbt_worker_stats *s);
+
+/* status, connection state, message, details, type. */
+void hbt_ipc_error_put(struct hbt_wr *w, const struct halibut_error *err);
+void hbt_ipc_error_get(struct hbt_rd *r, struct halibut_error *err);
+
+/*
+ * The envelope fields, then the compressed bytes. The DataStream section, if
+ * n_streams > 0, is the message's descriptor: the reading end of a pipe that
+ * carries the raw section and ends early if its writer failed.
+ */
+void hbt_parcel_put(struct hbt_wr *w, const struct hbt_message *m);
+/* NULL, and r failed, when it is malformed or memory is short. */
+struct hbt_message *hbt_parcel_get(struct hbt_rd *r);
+
+/*
+ * A source that reads a section from a descriptor, and the sink that writes
+ * one. Pipes. The sink spools what the pipe does not take, in a memfd up to
+ * limits->spool_memory_bytes, then in an unlinked file in directory, up to
+ * spool_max_bytes_a_stream_section; then it takes no more until there is
+ * room. A full disk makes it take no more instead of failing, unless the
+ * pipe is empty, too.
+ */
+int hbt_pipe_source_new(struct hbt_source **out, struct event_base *base,
+                        int fd);
+/* The descriptor of a pipe source, taken out of it; the source is freed. */
+int hbt_pipe_source_detach(struct hbt_source **src);
+/* *fd is the reading end, for the other process. */
+int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
+                      const struct hbt_limits *limits, const char *directory,
+                      int *fd);
+
+#endif
