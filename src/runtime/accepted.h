@@ -1,0 +1,61 @@
+/*
+ * An accepted connection, whichever it turns out to be: a client, whose
+ * requests come in through an inlet, or a polling service, which carries
+ * requests out as a taker.
+ */
+#ifndef HBT_RUNTIME_ACCEPTED_H
+#define HBT_RUNTIME_ACCEPTED_H
+
+#include "queue/queue.h"
+#include "runtime/inlet.h"
+
+struct hbt_accepted;
+
+struct hbt_accepted_ops {
+	bool (*authorise)(void *arg, struct hbt_accepted *a,
+	                  const char *thumbprint);
+	/* Refused or broken before it was authorised; for status. The
+	 * thumbprint may be NULL. It has been logged. */
+	void (*refused)(void *arg, const char *peer, const char *thumbprint,
+	                const char *reason);
+	/* A client; false refuses it. */
+	bool (*client)(void *arg, struct hbt_accepted *a);
+	/* A polling service; hbt_accepted_admit() is owed, now or later. */
+	void (*subscriber)(void *arg, struct hbt_accepted *a,
+	                   const char *subscription);
+	/* The subscriber can carry one request: a->taker may be offered. */
+	void (*ready)(void *arg, struct hbt_accepted *a);
+	/* It is over; a is freed after this. */
+	void (*closed)(void *arg, struct hbt_accepted *a);
+};
+
+struct hbt_accepted {
+	const struct hbt_accepted_ops *ops;
+	void *arg;
+	struct hbt_exchange *ex;
+	bool authorised, is_ready;
+	struct hbt_inlet inlet;       /* a client's */
+	const struct hbt_inlet_ops *inlet_ops;
+	void *inlet_arg;
+	struct hbt_taker taker;       /* a polling service's */
+	struct hbt_pending *carrying; /* what taker carries now */
+	char *key;                    /* hbt_uri_key() of the subscription */
+	uint32_t id;                  /* the owner's, e.g. for messages */
+	char thumbprint[HBT_THUMBPRINT_TEXT];
+	int64_t since_ms;
+	LIST_ENTRY(hbt_accepted) link; /* the owner's list */
+};
+
+/* Takes fd over. The list is the owner's; insert before any callback. */
+int hbt_accepted_new(struct hbt_accepted **out, struct hbt_exchange_env *env,
+                     struct hbt_tls *tls, int fd,
+                     const struct hbt_accepted_ops *ops,
+                     const struct hbt_inlet_ops *inlet_ops, void *arg);
+void hbt_accepted_admit(struct hbt_accepted *a, bool allowed);
+/* closed() is not called. A carried request fails at its caller. */
+void hbt_accepted_free(struct hbt_accepted **a);
+/* The connection is closed from our side (trust withdrawn, shutdown): what it
+ * carries fails with err, then closed() is called. */
+void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err);
+
+#endif

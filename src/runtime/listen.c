@@ -1,0 +1,218 @@
+/* Accepting, and whom to let in. runtime-behaviour 5 */
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "runtime/runtime.h"
+
+static bool authorise(void *arg, struct hbt_accepted *a, const char *thumbprint)
+{
+	struct halibut_runtime *rt = arg;
+
+	if (hbt_trust_set_has(rt->trust, thumbprint))
+		return true;
+	if (rt->unauthorised == NULL ||
+	    !rt->unauthorised(rt->unauthorised_arg,
+	                      hbt_conn_peer_address(hbt_exchange_conn(a->ex)),
+	                      thumbprint))
+		return false;
+	return hbt_trust_set_add(rt->trust, thumbprint) == 0;
+}
+
+static void refused(void *arg, const char *peer, const char *thumbprint,
+                    const char *reason)
+{
+	(void)arg;
+	(void)peer;
+	(void)thumbprint;
+	(void)reason; /* logged already; a library keeps no list */
+}
+
+static bool client(void *arg, struct hbt_accepted *a)
+{
+	(void)arg;
+	(void)a;
+	return true;
+}
+
+static int connections_of(const struct halibut_runtime *rt, const char *key)
+{
+	const struct hbt_accepted *a;
+	int n = 0;
+
+	LIST_FOREACH (a, &rt->accepted, link)
+		if (a->key != NULL && strcmp(a->key, key) == 0)
+			n++;
+	return n;
+}
+
+static void subscriber(void *arg, struct hbt_accepted *a,
+                       const char *subscription)
+{
+	struct halibut_runtime *rt = arg;
+	int most = rt->limits
+	                   .maximum_active_tcp_connections_per_polling_subscription;
+
+	if (hbt_switchboard_queue(rt->switchboard, subscription) == NULL) {
+		log_warning("%s subscribes as %s, which is no poll:// URI",
+		            hbt_conn_peer_address(hbt_exchange_conn(a->ex)),
+		            subscription);
+		hbt_accepted_admit(a, false);
+		return;
+	}
+	/* a itself is counted. */
+	hbt_accepted_admit(a, most == 0 ||
+	                              connections_of(rt, subscription) <= most);
+}
+
+static void ready(void *arg, struct hbt_accepted *a)
+{
+	struct halibut_runtime *rt = arg;
+
+	hbt_queue_offer(hbt_switchboard_queue(rt->switchboard, a->key),
+	                &a->taker);
+}
+
+static void closed(void *arg, struct hbt_accepted *a)
+{
+	(void)arg;
+	LIST_REMOVE(a, link);
+}
+
+static const struct hbt_accepted_ops accepted_ops = {
+	.authorise = authorise,
+	.refused = refused,
+	.client = client,
+	.subscriber = subscriber,
+	.ready = ready,
+	.closed = closed,
+};
+
+static void on_accept(struct evconnlistener *lev, evutil_socket_t fd,
+                      struct sockaddr *sa, int salen, void *arg)
+{
+	struct halibut_runtime *rt = arg;
+	struct hbt_accepted *a;
+
+	(void)lev;
+	(void)sa;
+	(void)salen;
+	if (hbt_accepted_new(&a, &rt->env, rt->tls, fd, &accepted_ops,
+	                     &hbt_service_inlet_ops, rt) != 0) {
+		log_error("a connection was dropped: out of memory");
+		return;
+	}
+	LIST_INSERT_HEAD(&rt->accepted, a, link);
+}
+
+/* Descriptors have run out, most likely: the backlog keeps the others. */
+static void on_accept_error(struct evconnlistener *lev, void *arg)
+{
+	(void)lev;
+	(void)arg;
+	log_error("accepting failed: %s. If descriptors ran out, raise the "
+	          "limit (ulimit -n)",
+	          strerror(EVUTIL_SOCKET_ERROR()));
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char port[8] = "0";
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+		getnameinfo((struct sockaddr *)&ss, len, NULL, 0, port,
+		            sizeof(port), NI_NUMERICSERV);
+	return (uint16_t)atoi(port);
+}
+
+static int bind_one(struct halibut_runtime *rt, const struct addrinfo *ai,
+                    uint16_t *bound_port)
+{
+	const unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+	                       LEV_OPT_REUSEABLE;
+	struct hbt_listener *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return HALIBUT_ENOMEM;
+	l->lev = evconnlistener_new_bind(rt->base, on_accept, rt, flags, -1,
+	                                 ai->ai_addr, (int)ai->ai_addrlen);
+	if (l->lev == NULL) {
+		free(l);
+		return HALIBUT_ESYSTEM;
+	}
+	evconnlistener_set_error_cb(l->lev, on_accept_error);
+	LIST_INSERT_HEAD(&rt->listeners, l, link);
+	if (bound_port != NULL)
+		*bound_port = port_of(evconnlistener_get_fd(l->lev));
+	return HALIBUT_OK;
+}
+
+int halibut_listen(struct halibut_runtime *rt, const char *address,
+                   uint16_t port, uint16_t *bound_port,
+                   struct halibut_error *err)
+{
+	struct addrinfo hints = {
+		.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
+		.ai_socktype = SOCK_STREAM,
+	};
+	struct addrinfo *ai = NULL;
+	char service[8];
+	int rc = HALIBUT_EINVAL;
+
+	snprintf(service, sizeof(service), "%u", port);
+	if (getaddrinfo(address == NULL ? "::" : address, service, &hints,
+	                &ai) != 0)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "'%s' is not an address to listen on",
+		                     address);
+	rc = bind_one(rt, ai, bound_port);
+	if (rc == HALIBUT_ESYSTEM && address == NULL) { /* no IPv6 here */
+		freeaddrinfo(ai);
+		if (getaddrinfo("0.0.0.0", service, &hints, &ai) == 0)
+			rc = bind_one(rt, ai, bound_port);
+	}
+	if (rc != 0)
+		hbt_error_set(err, rc, "cannot listen on %s port %u: %s",
+		              address == NULL ? "any address" : address, port,
+		              strerror(errno));
+	freeaddrinfo(ai);
+	return rc;
+}
+
+void hbt_listeners_free(struct halibut_runtime *rt)
+{
+	struct hbt_listener *l;
+	struct hbt_accepted *a;
+
+	while ((l = LIST_FIRST(&rt->listeners)) != NULL) {
+		LIST_REMOVE(l, link);
+		evconnlistener_free(l->lev);
+		free(l);
+	}
+	while ((a = LIST_FIRST(&rt->accepted)) != NULL) {
+		LIST_REMOVE(a, link);
+		hbt_accepted_free(&a);
+	}
+}
+
+void hbt_drop_untrusted(struct halibut_runtime *rt)
+{
+	struct halibut_error err = {0};
+	struct hbt_accepted *a, *next;
+
+	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
+	              "its certificate is not trusted any more");
+	for (a = LIST_FIRST(&rt->accepted); a != NULL; a = next) {
+		next = LIST_NEXT(a, link);
+		if (a->authorised &&
+		    !hbt_trust_set_has(rt->trust, a->thumbprint))
+			hbt_accepted_drop(a, &err);
+	}
+	halibut_error_clear(&err);
+}
