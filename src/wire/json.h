@@ -11,7 +11,8 @@
  *   {"$bytes": "<base64>"}            { $type: System.Byte[], $value: … } when
  *                                     it stands in an object slot (top level),
  *                                     plain binary subtype 0 inside objects
- *   {"$dataStream": N}                the Nth DataStream of the call, from 0
+ *   {"$dataStream": N}                the Nth DataStream of the call, from 0;
+ *                                     a "length" beside it is ignored
  * BSON -> JSON is the inverse; { $type: Byte[], $value } becomes $bytes,
  * { $type: X, $values: [...] } stays as it is. int32 and int64 both become
  * plain numbers. wire-protocol 7, 8
