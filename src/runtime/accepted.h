@@ -41,6 +41,7 @@ struct hbt_accepted {
 	struct hbt_pending *carrying; /* what taker carries now */
 	char *key;                    /* hbt_uri_key() of the subscription */
 	uint32_t id;                  /* the owner's, e.g. for messages */
+	void *owner_data;
 	char thumbprint[HBT_THUMBPRINT_TEXT];
 	int64_t since_ms;
 	LIST_ENTRY(hbt_accepted) link; /* the owner's list */

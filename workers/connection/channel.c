@@ -1,0 +1,210 @@
+/* What the master says. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "worker.h"
+
+/* "a\nb\n" becomes {"a", "b", NULL}; the text is cut up in place. */
+static const char **split_lines(char *text)
+{
+	size_t n = 0, i = 0;
+	const char **lines;
+	char *save = NULL;
+
+	for (const char *p = text; *p != '\0'; p++)
+		n += *p == '\n';
+	if ((lines = calloc(n + 2, sizeof(*lines))) == NULL)
+		return NULL;
+	for (char *line = strtok_r(text, "\n", &save); line != NULL;
+	     line = strtok_r(NULL, "\n", &save))
+		lines[i++] = line;
+	return lines;
+}
+
+static void forget_key(struct hbt_settings *s)
+{
+	if (s->key_pem == NULL)
+		return;
+	explicit_bzero(s->key_pem, strlen(s->key_pem));
+	free(s->key_pem);
+	s->key_pem = NULL;
+}
+
+static int apply_settings(struct worker *w, struct halibut_error *err)
+{
+	struct hbt_settings *s = &w->settings;
+	int rc;
+
+	rc = hbt_tls_new(&w->tls, s->certificate_pem, s->key_pem, err);
+	forget_key(s);
+	if (rc == 0 && (rc = hbt_exchange_env_init(&w->env, w->base,
+	                                           &s->limits)) == 0) {
+		w->env.friendly_page = s->friendly_page;
+		if (s->friendly_headers != NULL)
+			w->headers = split_lines(s->friendly_headers);
+		w->env.friendly_headers = w->headers;
+		w->dialler = hbt_dialler_new(&w->env, w->dns, w->tls);
+		rc = w->dialler == NULL ? HALIBUT_ENOMEM : stats_start(w);
+	}
+	return rc;
+}
+
+static void on_settings(struct worker *w, struct hbt_rd *r)
+{
+	struct halibut_error err = {0};
+	char name[32];
+	int rc;
+
+	if (w->ready)
+		return;
+	hbt_settings_get(r, &w->settings);
+	if ((rc = hbt_rd_finish(r)) == 0) {
+		snprintf(name, sizeof(name), "worker %u", w->settings.index);
+		hbt_log_set_process(name);
+		hbt_log_set_level(
+			(enum hbt_log_level)w->settings.log_level);
+		rc = apply_settings(w, &err);
+	}
+	if (rc != 0) {
+		log_error("the settings cannot be applied: %s",
+		          err.message ? err.message : halibut_strerror(rc));
+		w->exit_code = 1;
+		event_base_loopbreak(w->base);
+	}
+	w->ready = rc == 0;
+	halibut_error_clear(&err);
+}
+
+static void on_trust(struct worker *w, struct hbt_rd *r)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	struct hbt_trust_set *fresh = hbt_trust_set_new();
+	uint32_t n = hbt_rd_u32(r);
+	const uint8_t *sha1;
+	int rc = fresh == NULL ? HALIBUT_ENOMEM : 0;
+
+	while (rc == 0 && n-- > 0 && (sha1 = hbt_rd_bytes(r, 20)) != NULL) {
+		char text[HBT_THUMBPRINT_TEXT] = {0};
+
+		for (int i = 0; i < 20; i++) {
+			text[2 * i] = hex[sha1[i] >> 4];
+			text[2 * i + 1] = hex[sha1[i] & 15];
+		}
+		rc = hbt_trust_set_add(fresh, text);
+	}
+	if (rc != 0 || hbt_rd_finish(r) != 0) {
+		log_error("a new trust list was not applied: %s",
+		          halibut_strerror(rc != 0 ? rc : HALIBUT_EPROTO));
+		hbt_trust_set_free(&fresh);
+		return;
+	}
+	hbt_trust_set_free(&w->trust);
+	w->trust = fresh;
+	incoming_drop_untrusted(w);
+}
+
+static void on_stop(struct worker *w, bool drain)
+{
+	if (!drain) {
+		event_base_loopbreak(w->base);
+		return;
+	}
+	w->draining = true;
+	incoming_drain(w);
+	worker_maybe_leave(w);
+}
+
+void worker_maybe_leave(struct worker *w)
+{
+	if (w->draining && incoming_busy(w) == 0 && outgoing_busy(w) == 0)
+		event_base_loopexit(w->base, NULL);
+}
+
+static void on_message(void *arg, struct hbt_ipc_msg *msg)
+{
+	struct worker *w = arg;
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+
+	if (!w->ready && msg->type != HBT_IPC_SETTINGS &&
+	    msg->type != HBT_IPC_STOP && msg->type != HBT_IPC_TRUST &&
+	    msg->type != HBT_IPC_PING)
+		return;
+	switch (msg->type) {
+	case HBT_IPC_SETTINGS:
+		on_settings(w, &r);
+		break;
+	case HBT_IPC_TRUST:
+		on_trust(w, &r);
+		break;
+	case HBT_IPC_CONN:
+		incoming_connection(w, hbt_ipc_take_fd(msg));
+		break;
+	case HBT_IPC_POLLS:
+		incoming_polls(w, &r);
+		break;
+	case HBT_IPC_SUBSCRIBED:
+		incoming_subscribed(w, msg->id, hbt_rd_u8(&r) != 0);
+		break;
+	case HBT_IPC_CALL:
+		outgoing_call(w, msg);
+		break;
+	case HBT_IPC_CANCEL:
+		outgoing_cancel(w, msg->id);
+		break;
+	case HBT_IPC_ANSWER:
+		incoming_answer(w, msg);
+		break;
+	case HBT_IPC_FAIL:
+		incoming_fail(w, msg);
+		break;
+	case HBT_IPC_PING:
+		hbt_ipc_send(w->ipc, HBT_IPC_PONG, msg->id, NULL, 0, -1);
+		break;
+	case HBT_IPC_STOP:
+		on_stop(w, hbt_rd_u8(&r) != 0);
+		break;
+	default:
+		log_warning("the master sent a message of unknown type %u",
+		            msg->type);
+		break;
+	}
+}
+
+/* Without a master there is nothing that we could do for anybody. */
+static void on_closed(void *arg, const char *why)
+{
+	struct worker *w = arg;
+
+	if (!w->draining)
+		log_error("the master is gone (%s); leaving", why);
+	event_base_loopbreak(w->base);
+}
+
+const struct hbt_ipc_ops worker_channel_ops = {
+	.message = on_message,
+	.closed = on_closed,
+};
+
+void worker_fini(struct worker *w)
+{
+	if (w->stats_timer != NULL)
+		event_free(w->stats_timer);
+	incoming_free_all(w);
+	hbt_dialler_free(&w->dialler);
+	if (w->env.base != NULL)
+		hbt_exchange_env_fini(&w->env);
+	hbt_ipc_free(&w->ipc);
+	hbt_trust_set_free(&w->trust);
+	hbt_tls_free(&w->tls);
+	free(w->headers);
+	forget_key(&w->settings);
+	hbt_settings_fini(&w->settings);
+	if (w->dns != NULL)
+		evdns_base_free(w->dns, 0);
+	if (w->base != NULL) {
+		event_base_loop(w->base, EVLOOP_NONBLOCK);
+		event_base_free(w->base);
+	}
+}

@@ -1,0 +1,469 @@
+/*
+ * Sources: connections that bring requests in, and polling services that
+ * dialled us and wait for some. Each request goes to the master as a CALL.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/log.h"
+#include "worker.h"
+
+struct asked { /* hangs on the inlet that owes the answer */
+	uint32_t id;
+	struct worker *w;
+	struct hbt_inlet *in;
+	UT_hash_handle hh;
+};
+
+/* Polling services, which the master speaks of by number. */
+struct subscriber {
+	uint32_t id;
+	struct hbt_accepted *a;
+	UT_hash_handle hh;
+};
+
+static struct asked *asked_new(struct worker *w, struct hbt_inlet *in)
+{
+	struct asked *a = calloc(1, sizeof(*a));
+
+	if (a == NULL)
+		return NULL;
+	a->w = w;
+	a->in = in;
+	a->id = ++w->last_call;
+	HASH_ADD(hh, w->asked, id, sizeof(a->id), a);
+	in->call = a;
+	return a;
+}
+
+static void asked_free(struct asked *a)
+{
+	HASH_DEL(a->w->asked, a);
+	a->in->call = NULL;
+	free(a);
+}
+
+static struct asked *asked_find(struct worker *w, uint32_t id)
+{
+	struct asked *a;
+
+	HASH_FIND(hh, w->asked, &id, sizeof(id), a);
+	return a;
+}
+
+static int send_call(struct worker *w, struct asked *a, struct hbt_message *m,
+                     int streams_fd)
+{
+	struct hbt_conn *conn = hbt_exchange_conn(a->in->ex);
+	bool polled = hbt_exchange_role(a->in->ex) == HBT_ROLE_SERVE_POLLED;
+	const char *address = hbt_conn_peer_address(conn);
+	struct hbt_wr wr;
+	int rc;
+
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_wr_u8(&wr, HBT_CALL_ROUTE);
+	hbt_wr_cstr(&wr, m->env.destination);
+	hbt_wr_cstr(&wr, hbt_conn_peer_thumbprint(conn));
+	hbt_wr_str(&wr, address, strlen(address));
+	hbt_wr_cstr(&wr, NULL);
+	hbt_wr_u8(&wr, polled ? HBT_ORIGIN_POLLED : HBT_ORIGIN_CLIENT);
+	hbt_parcel_put(&wr, m);
+	rc = wr.status;
+	if (rc == 0)
+		rc = hbt_ipc_send(w->ipc, HBT_IPC_CALL, a->id, wr.buf.data,
+		                  wr.buf.len, streams_fd);
+	else if (streams_fd >= 0)
+		evutil_closesocket(streams_fd);
+	hbt_wr_fini(&wr);
+	return rc;
+}
+
+static int pass_on(struct worker *w, struct hbt_inlet *in,
+                   struct hbt_message *m, struct hbt_sink **sink)
+{
+	struct asked *a;
+	int fd = -1;
+	int rc;
+
+	if (m->env.n_streams > 0) {
+		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
+		                       w->settings.spool_directory, &fd);
+		if (rc != 0) {
+			*sink = hbt_discard_sink_new();
+			return rc;
+		}
+	}
+	if ((a = asked_new(w, in)) == NULL) {
+		if (fd >= 0)
+			evutil_closesocket(fd);
+		return HALIBUT_ENOMEM;
+	}
+	rc = send_call(w, a, m, fd);
+	if (rc != 0)
+		asked_free(a);
+	return rc;
+}
+
+static void on_request(void *arg, struct hbt_inlet *in, struct hbt_message *m,
+                       struct hbt_sink **sink)
+{
+	struct worker *w = arg;
+	struct halibut_error err = {0};
+	int rc = pass_on(w, in, m, sink);
+
+	if (rc != 0) {
+		hbt_error_set(&err, rc,
+		              "gateway %s cannot take the request: %s",
+		              w->settings.node, halibut_strerror(rc));
+		log_warning("request %s: %s", m->env.id, err.message);
+		hbt_inlet_fail(in, &err);
+		halibut_error_clear(&err);
+	}
+	hbt_message_unref(&m);
+}
+
+static void on_gone(void *arg, struct hbt_inlet *in)
+{
+	struct asked *a = in->call;
+
+	(void)arg;
+	if (a == NULL)
+		return;
+	hbt_ipc_send(a->w->ipc, HBT_IPC_CANCEL, a->id, NULL, 0, -1);
+	asked_free(a);
+}
+
+static void on_sent(void *arg, struct hbt_inlet *in)
+{
+	(void)in;
+	worker_maybe_leave(arg);
+}
+
+static const struct hbt_inlet_ops inlet_ops = {
+	.request = on_request,
+	.gone = on_gone,
+	.sent = on_sent,
+};
+
+void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	struct asked *a = asked_find(w, msg->id);
+	struct hbt_source *streams = NULL;
+	struct hbt_message *m;
+	struct hbt_inlet *in;
+
+	if (a == NULL) /* its asker went away in the meantime */
+		return;
+	in = a->in;
+	asked_free(a);
+	m = hbt_parcel_get(&r);
+	if (m != NULL && m->env.n_streams > 0)
+		hbt_pipe_source_new(&streams, w->base, hbt_ipc_take_fd(msg));
+	if (m == NULL || (m->env.n_streams > 0 && streams == NULL)) {
+		struct halibut_error err = {0};
+
+		hbt_error_set(&err, HALIBUT_ENOMEM,
+		              "the response was lost in gateway %s: out of "
+		              "memory or descriptors",
+		              w->settings.node);
+		hbt_inlet_fail(in, &err);
+		halibut_error_clear(&err);
+	} else {
+		hbt_inlet_answer(in, m, streams);
+	}
+	hbt_message_unref(&m);
+}
+
+void incoming_fail(struct worker *w, struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	struct asked *a = asked_find(w, msg->id);
+	struct halibut_error err = {0};
+	struct hbt_inlet *in;
+
+	if (a == NULL)
+		return;
+	in = a->in;
+	asked_free(a);
+	hbt_ipc_error_get(&r, &err);
+	if (hbt_rd_finish(&r) != 0)
+		hbt_error_set(&err, HALIBUT_EREMOTE,
+		              "the request failed in gateway %s",
+		              w->settings.node);
+	hbt_inlet_fail(in, &err);
+	halibut_error_clear(&err);
+}
+
+/* ---- Connections that were accepted ---- */
+
+static bool authorise(void *arg, struct hbt_accepted *a, const char *thumbprint)
+{
+	struct worker *w = arg;
+
+	(void)a;
+	return hbt_trust_set_has(w->trust, thumbprint);
+}
+
+static void refused(void *arg, const char *peer, const char *thumbprint,
+                    const char *reason)
+{
+	struct worker *w = arg;
+	struct hbt_wr wr;
+
+	w->stats.refused++;
+	hbt_wr_init(&wr, 8192);
+	hbt_wr_str(&wr, peer, strlen(peer));
+	hbt_wr_cstr(&wr, thumbprint);
+	hbt_wr_str(&wr, reason, strlen(reason));
+	if (wr.status == 0)
+		hbt_ipc_send(w->ipc, HBT_IPC_REFUSED, 0, wr.buf.data,
+		             wr.buf.len, -1);
+	hbt_wr_fini(&wr);
+}
+
+static bool client(void *arg, struct hbt_accepted *a)
+{
+	struct worker *w = arg;
+
+	if (w->settings.serves_clients)
+		return true;
+	log_warning("%s is a client, but this gateway serves none; see "
+	            "serve-clients in halibutd.conf(5)",
+	            hbt_conn_peer_address(hbt_exchange_conn(a->ex)));
+	return false;
+}
+
+static struct subscriber *subscriber_new(struct worker *w,
+                                         struct hbt_accepted *a)
+{
+	struct subscriber *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->a = a;
+	s->id = a->id;
+	HASH_ADD(hh, w->subscribers, id, sizeof(s->id), s);
+	a->owner_data = s;
+	return s;
+}
+
+static void subscriber_free(struct worker *w, struct hbt_accepted *a)
+{
+	struct subscriber *s = a->owner_data;
+
+	if (s == NULL)
+		return;
+	a->owner_data = NULL;
+	HASH_DEL(w->subscribers, s);
+	free(s);
+}
+
+static void subscriber(void *arg, struct hbt_accepted *a,
+                       const char *subscription)
+{
+	const char *peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+	struct worker *w = arg;
+	struct hbt_wr wr;
+
+	if (w->draining || subscriber_new(w, a) == NULL) {
+		hbt_accepted_admit(a, false);
+		return;
+	}
+	hbt_wr_init(&wr, 8192);
+	hbt_wr_str(&wr, subscription, strlen(subscription));
+	hbt_wr_str(&wr, a->thumbprint, strlen(a->thumbprint));
+	hbt_wr_str(&wr, peer, strlen(peer));
+	if (wr.status != 0 ||
+	    hbt_ipc_send(w->ipc, HBT_IPC_SUBSCRIBE, a->id, wr.buf.data,
+	                 wr.buf.len, -1) != 0)
+		hbt_accepted_admit(a, false);
+	hbt_wr_fini(&wr);
+}
+
+void incoming_subscribed(struct worker *w, uint32_t id, bool allowed)
+{
+	struct hbt_accepted *a = incoming_find(w, id);
+
+	if (a != NULL)
+		hbt_accepted_admit(a, allowed);
+}
+
+static void ready(void *arg, struct hbt_accepted *a)
+{
+	struct worker *w = arg;
+
+	if (w->draining)
+		return;
+	hbt_ipc_send(w->ipc, HBT_IPC_OFFER, a->id, NULL, 0, -1);
+}
+
+static void closed(void *arg, struct hbt_accepted *a)
+{
+	struct worker *w = arg;
+
+	LIST_REMOVE(a, link);
+	w->stats.connections--;
+	if (!a->authorised)
+		w->stats.failed_handshakes++;
+	if (a->owner_data != NULL)
+		hbt_ipc_send(w->ipc, HBT_IPC_UNSUBSCRIBE, a->id, NULL, 0, -1);
+	subscriber_free(w, a);
+	worker_maybe_leave(w);
+}
+
+static const struct hbt_accepted_ops accepted_ops = {
+	.authorise = authorise,
+	.refused = refused,
+	.client = client,
+	.subscriber = subscriber,
+	.ready = ready,
+	.closed = closed,
+};
+
+void incoming_connection(struct worker *w, int fd)
+{
+	struct hbt_accepted *a;
+
+	if (fd < 0) {
+		log_error("a connection was lost between master and worker: "
+		          "out of descriptors. Raise the limit (ulimit -n, "
+		          "LimitNOFILE=)");
+		return;
+	}
+	if (w->draining) {
+		evutil_closesocket(fd);
+		return;
+	}
+	if (hbt_accepted_new(&a, &w->env, w->tls, fd, &accepted_ops,
+	                     &inlet_ops, w) != 0) {
+		log_error("a connection was dropped: out of memory");
+		return;
+	}
+	a->id = ++w->last_connection;
+	LIST_INSERT_HEAD(&w->accepted, a, link);
+	w->stats.connections++;
+	w->stats.accepted++;
+}
+
+struct hbt_accepted *incoming_find(struct worker *w, uint32_t id)
+{
+	struct subscriber *s;
+
+	HASH_FIND(hh, w->subscribers, &id, sizeof(id), s);
+	return s == NULL ? NULL : s->a;
+}
+
+void incoming_drop_untrusted(struct worker *w)
+{
+	struct halibut_error err = {0};
+	struct hbt_accepted *a, *next;
+
+	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
+	              "its certificate is not trusted any more");
+	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
+		next = LIST_NEXT(a, link);
+		if (a->authorised && !hbt_trust_set_has(w->trust, a->thumbprint))
+			hbt_accepted_drop(a, &err);
+	}
+	halibut_error_clear(&err);
+}
+
+/* ---- Servers that we poll ---- */
+
+static void stop_polling(struct polling *p)
+{
+	LIST_REMOVE(p, link);
+	hbt_poller_free(&p->poller);
+	free(p);
+}
+
+static void start_polling(struct worker *w, struct hbt_poll *poll)
+{
+	struct halibut_error err = {0};
+	struct hbt_endpoint e;
+
+	if (worker_endpoint(w, &e, &poll->server, &err) != 0) {
+		log_error("polling %s: %s", poll->server.url, err.message);
+		halibut_error_clear(&err);
+		return;
+	}
+	for (uint32_t i = 0; i < poll->connections; i++) {
+		struct polling *p = calloc(1, sizeof(*p));
+
+		if (p == NULL)
+			break;
+		if (hbt_poller_new(&p->poller, &w->env, w->dns, w->tls, &e,
+		                   poll->subscription, &inlet_ops, w) != 0) {
+			free(p);
+			break;
+		}
+		LIST_INSERT_HEAD(&w->pollings, p, link);
+	}
+	hbt_endpoint_fini(&e);
+}
+
+void incoming_polls(struct worker *w, struct hbt_rd *r)
+{
+	uint32_t n = hbt_rd_u32(r);
+
+	while (!LIST_EMPTY(&w->pollings))
+		stop_polling(LIST_FIRST(&w->pollings));
+	while (n-- > 0 && r->status == 0) {
+		struct hbt_poll poll = {0};
+
+		hbt_poll_get(r, &poll);
+		if (r->status == 0)
+			start_polling(w, &poll);
+		hbt_poll_fini(&poll);
+	}
+	if (hbt_rd_finish(r) != 0)
+		log_error("the list of servers to poll is malformed");
+}
+
+/* ---- All of them ---- */
+
+size_t incoming_busy(const struct worker *w)
+{
+	const struct hbt_accepted *a;
+	size_t n = HASH_COUNT(w->asked);
+
+	LIST_FOREACH (a, &w->accepted, link)
+		if (a->inlet.ops != NULL && a->inlet.state == INLET_SENDING)
+			n++;
+	return n;
+}
+
+static bool idle(const struct hbt_accepted *a)
+{
+	return a->carrying == NULL &&
+	       (a->inlet.ops == NULL || a->inlet.state == INLET_IDLE);
+}
+
+void incoming_drain(struct worker *w)
+{
+	struct halibut_error err = {0};
+	struct hbt_accepted *a, *next;
+
+	hbt_error_set(&err, HALIBUT_ESHUTDOWN, "this gateway stops");
+	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
+		next = LIST_NEXT(a, link);
+		if (idle(a))
+			hbt_accepted_drop(a, &err);
+	}
+	halibut_error_clear(&err);
+}
+
+void incoming_free_all(struct worker *w)
+{
+	struct hbt_accepted *a;
+
+	while (!LIST_EMPTY(&w->pollings))
+		stop_polling(LIST_FIRST(&w->pollings));
+	while ((a = LIST_FIRST(&w->accepted)) != NULL) {
+		LIST_REMOVE(a, link);
+		subscriber_free(w, a);
+		hbt_accepted_free(&a);
+	}
+}

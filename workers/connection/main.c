@@ -1,0 +1,75 @@
+/* halibut-connection-worker: started by halibutd, never by hand. */
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "worker.h"
+
+static int say_hello(struct worker *w)
+{
+	struct hbt_wr wr;
+	int rc;
+
+	hbt_wr_init(&wr, 4096);
+	hbt_wr_u32(&wr, HBT_IPC_PROTOCOL);
+	hbt_wr_u8(&wr, HBT_PEER_CONNECTION_WORKER);
+	hbt_wr_u32(&wr, (uint32_t)getpid());
+	hbt_wr_cstr(&wr, HBT_VERSION);
+	rc = wr.status;
+	if (rc == 0)
+		rc = hbt_ipc_send(w->ipc, HBT_IPC_HELLO, 0, wr.buf.data,
+		                  wr.buf.len, -1);
+	hbt_wr_fini(&wr);
+	return rc;
+}
+
+static int start(struct worker *w)
+{
+	struct event_config *cfg = event_config_new();
+
+	if (cfg == NULL)
+		return HALIBUT_ENOMEM;
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	w->base = event_base_new_with_config(cfg);
+	event_config_free(cfg);
+	if (w->base == NULL)
+		return HALIBUT_ENOMEM;
+	LIST_INIT(&w->accepted);
+	LIST_INIT(&w->pollings);
+	outgoing_init(w);
+	w->dns = evdns_base_new(w->base,
+	                        EVDNS_BASE_INITIALIZE_NAMESERVERS |
+	                                EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (hbt_ipc_new(&w->ipc, w->base, HBT_CHANNEL_FD, HBT_IPC_MAX_BODY,
+	                &worker_channel_ops, w) != 0 ||
+	    (w->trust = hbt_trust_set_new()) == NULL)
+		return HALIBUT_ENOMEM;
+	return say_hello(w);
+}
+
+int main(int argc, char **argv)
+{
+	static struct worker w;
+	int rc;
+
+	(void)argv;
+	if (argc > 1 || fcntl(HBT_CHANNEL_FD, F_GETFD) < 0) {
+		fprintf(stderr, "halibut-connection-worker is a part of "
+		                "halibutd, which starts it; see halibutd(8)\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN); /* Ctrl-C is the master's business */
+	signal(SIGHUP, SIG_IGN);
+	rc = start(&w);
+	if (rc == 0)
+		event_base_loop(w.base, EVLOOP_NO_EXIT_ON_EMPTY);
+	else
+		log_error("cannot start: %s", halibut_strerror(rc));
+	worker_fini(&w);
+	return rc == 0 ? w.exit_code : 1;
+}

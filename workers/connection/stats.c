@@ -1,0 +1,69 @@
+/* What the master's status shows of this worker: once a second, if new. */
+#include <string.h>
+
+#include "worker.h"
+
+static void count_connections(struct worker *w)
+{
+	struct hbt_worker_stats *s = &w->stats;
+	const struct hbt_accepted *a;
+	const struct polling *p;
+
+	s->handshakes = s->clients = s->subscribers = s->polls = 0;
+	LIST_FOREACH (a, &w->accepted, link) {
+		if (!a->authorised)
+			s->handshakes++;
+		else if (a->key != NULL)
+			s->subscribers++;
+		else
+			s->clients++;
+	}
+	LIST_FOREACH (p, &w->pollings, link)
+		s->polls++;
+}
+
+static void collect(struct worker *w)
+{
+	struct hbt_worker_stats *s = &w->stats;
+	struct hbt_dialler_counts d;
+
+	count_connections(w);
+	hbt_dialler_counts(w->dialler, &d);
+	s->pooled = (uint32_t)d.pooled;
+	s->calls_in_flight = (uint32_t)(incoming_busy(w) + outgoing_busy(w));
+	s->messages_in = w->env.counts.messages_in;
+	s->messages_out = w->env.counts.messages_out;
+	s->streams_in = w->env.counts.streams_in;
+	s->stream_bytes_in = w->env.counts.stream_bytes_in;
+	s->spool_bytes = hbt_spool_bytes();
+}
+
+static void tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct hbt_wr wr;
+
+	(void)fd;
+	(void)what;
+	collect(w);
+	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
+		return;
+	hbt_wr_init(&wr, 4096);
+	hbt_worker_stats_put(&wr, &w->stats);
+	if (wr.status == 0 &&
+	    hbt_ipc_send(w->ipc, HBT_IPC_STATS, 0, wr.buf.data, wr.buf.len,
+	                 -1) == 0)
+		w->stats_told = w->stats;
+	hbt_wr_fini(&wr);
+}
+
+int stats_start(struct worker *w)
+{
+	const struct timeval second = {1, 0};
+
+	w->stats_timer = event_new(w->base, -1, EV_PERSIST, tick, w);
+	if (w->stats_timer == NULL)
+		return HALIBUT_ENOMEM;
+	evtimer_add(w->stats_timer, &second);
+	return HALIBUT_OK;
+}

@@ -1,0 +1,91 @@
+/*
+ * The connection worker: does TLS and parses everything that comes from
+ * outside, for the master at the other end of descriptor 3.
+ *
+ *   main.c      start and stop
+ *   channel.c   what the master says
+ *   incoming.c  sources: connections that bring requests in
+ *   outgoing.c  sinks: requests that the master has us carry out
+ */
+#ifndef HBT_WORKER_CONNECTION_H
+#define HBT_WORKER_CONNECTION_H
+
+#include <event2/dns.h>
+#include <sys/queue.h>
+
+#include "ipc/ipc.h"
+#include "ipc/proto.h"
+#include "runtime/accepted.h"
+#include "runtime/dialler.h"
+#include "runtime/poller.h"
+#include "runtime/trust_set.h"
+
+struct asked;   /* incoming.c: a request that the master has */
+struct carried; /* outgoing.c: a request that we have of the master */
+struct subscriber; /* incoming.c */
+
+struct polling { /* one connection to a server that we poll */
+	struct hbt_poller *poller;
+	LIST_ENTRY(polling) link;
+};
+
+struct worker {
+	struct event_base *base;
+	struct evdns_base *dns;
+	struct hbt_ipc *ipc;
+	bool ready;    /* SETTINGS came */
+	bool draining; /* STOP came: leave when nothing is under way */
+	int exit_code;
+
+	struct hbt_settings settings;
+	const char **headers; /* lines of settings.friendly_headers */
+	struct hbt_tls *tls;
+	struct hbt_exchange_env env;
+	struct hbt_trust_set *trust;
+	struct hbt_dialler *dialler;
+
+	LIST_HEAD(, hbt_accepted) accepted;
+	LIST_HEAD(, polling) pollings;
+	uint32_t last_connection;
+	uint32_t last_call;
+	struct subscriber *subscribers;
+	struct asked *asked;
+	struct carried *carried;
+	struct hbt_queue to_master; /* takes back what was not sent */
+
+	struct event *stats_timer;
+	struct hbt_worker_stats stats, stats_told;
+};
+
+/* channel.c */
+extern const struct hbt_ipc_ops worker_channel_ops; /* arg: worker */
+void worker_fini(struct worker *w);
+/* Leaves the loop if we are draining and nothing is under way. */
+void worker_maybe_leave(struct worker *w);
+
+/* incoming.c */
+void incoming_connection(struct worker *w, int fd);
+void incoming_polls(struct worker *w, struct hbt_rd *r);
+void incoming_subscribed(struct worker *w, uint32_t id, bool allowed);
+void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg);
+void incoming_fail(struct worker *w, struct hbt_ipc_msg *msg);
+void incoming_drop_untrusted(struct worker *w);
+/* Idle connections end at once; the others when they are done. */
+void incoming_drain(struct worker *w);
+void incoming_free_all(struct worker *w);
+size_t incoming_busy(const struct worker *w);
+struct hbt_accepted *incoming_find(struct worker *w, uint32_t id);
+
+/* outgoing.c */
+void outgoing_init(struct worker *w);
+void outgoing_call(struct worker *w, struct hbt_ipc_msg *msg);
+void outgoing_cancel(struct worker *w, uint32_t id);
+size_t outgoing_busy(const struct worker *w);
+/* Moves the texts out of f; fini e in any case but failure. */
+int worker_endpoint(struct worker *w, struct hbt_endpoint *e,
+                    struct hbt_endpoint_fields *f, struct halibut_error *err);
+
+/* stats.c */
+int stats_start(struct worker *w);
+
+#endif
