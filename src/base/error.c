@@ -1,6 +1,7 @@
 /* Status codes and errors: texts, building, classifying. */
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,7 +88,8 @@ void halibut_error_clear(struct halibut_error *err)
 }
 
 /* Never NULL: the static message when there is no memory. */
-static char *format_message(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *
+format_message(const char *fmt, va_list ap)
 {
 	char *text;
 
@@ -158,4 +160,118 @@ void hbt_error_move(struct halibut_error *to, struct halibut_error *from)
 	halibut_error_clear(to);
 	*to = *from;
 	memset(from, 0, sizeof(*from));
+}
+
+/*
+ * Texts inside a remote error that tell of a network failure. They are
+ * matched literally: that is how .NET peers tell one another.
+ */
+static const char *const network_phrases[] = {
+	"System.IO.EndOfStreamException",
+	"System.Net.Sockets.SocketException (110): Connection timed out",
+	"An existing connection was forcibly closed by the remote host.",
+	"The I/O operation has been aborted because of either a thread exit "
+	"or an application request",
+	"A connection attempt failed because the connected party did not "
+	"properly respond after a period of time, or established connection "
+	"failed because connected host has failed to respond.",
+	"The remote party closed the WebSocket connection without completing "
+	"the close handshake.",
+	"Unable to read data from the transport connection: Operation timed "
+	"out.",
+	"Unable to write data to the transport connection: Operation timed "
+	"out.",
+	NULL,
+};
+
+/* Texts and types of failures of the queue that another try may not meet. */
+static const char *const retryable_phrases[] = {
+	"The request was abandoned, possibly because the node processing the "
+	"request shutdown or redis lost all of its data.",
+	"The node processing the request did not send a heartbeat for long "
+	"enough, and so the node is now assumed to be offline.",
+	"Error occured when reading data from the queue",
+	"error occured when preparing request for queue",
+	NULL,
+};
+static const char *const retryable_types[] = {
+	"RedisDataLossHalibutClientException",
+	"RedisQueueShutdownClientException",
+	"CouldNotGetDataLossTokenInTimeHalibutClientException",
+	"ErrorWhilePreparingRequestForQueueHalibutClientException",
+	"ErrorOccuredWhenInsertingDataIntoRedisHalibutPendingRequestQueue"
+	"HalibutClientException",
+	NULL,
+};
+
+static bool has_any(const char *text, const char *const *phrases)
+{
+	for (; text != NULL && *phrases != NULL; phrases++)
+		if (strstr(text, *phrases) != NULL)
+			return true;
+	return false;
+}
+
+static bool mentions(const struct halibut_error *err,
+                     const char *const *phrases)
+{
+	return has_any(err->message, phrases) || has_any(err->details, phrases);
+}
+
+/* What the text of a client error says when its status does not. */
+static enum halibut_answer network_from_text(const struct halibut_error *err)
+{
+	static const char *const no_file[] = {"System.IO.FileNotFoundException",
+	                                      NULL};
+
+	if (mentions(err, no_file))
+		return HALIBUT_NO;
+	return mentions(err, network_phrases) ? HALIBUT_YES : HALIBUT_UNKNOWN;
+}
+
+enum halibut_answer halibut_error_is_network(const struct halibut_error *err)
+{
+	switch (err->status) {
+	case HALIBUT_ESERVICE_NOT_FOUND:
+	case HALIBUT_EMETHOD_NOT_FOUND:
+	case HALIBUT_EAMBIGUOUS_METHOD:
+	case HALIBUT_ENO_MATCHING:
+	case HALIBUT_EINVOCATION:
+	case HALIBUT_ECERTIFICATE:
+		return HALIBUT_NO;
+	/* The proxy answered, and refused. One that is not reached is
+	 * reported like any other host that is not reached. */
+	case HALIBUT_EPROXY:
+		return HALIBUT_NO;
+	case HALIBUT_ERESOLVE:
+	case HALIBUT_EREFUSED:
+	case HALIBUT_ECONNECT:
+	case HALIBUT_ECONNECT_TIMEOUT: /* the original: unknown */
+	case HALIBUT_ETLS:
+	case HALIBUT_EUNTRUSTED: /* the original: unknown */
+	case HALIBUT_ETIMEOUT:
+	case HALIBUT_ECLOSED:
+	case HALIBUT_EPROTO:
+	case HALIBUT_EWORKER: /* took the connection with it */
+		return HALIBUT_YES;
+	case HALIBUT_EREMOTE:
+	case HALIBUT_ENO_RESPONSE:
+	case HALIBUT_ENOT_COLLECTED:
+	case HALIBUT_ESTREAM:
+		return network_from_text(err);
+	default:
+		return HALIBUT_UNKNOWN;
+	}
+}
+
+enum halibut_answer halibut_error_is_retryable(const struct halibut_error *err)
+{
+	enum halibut_answer network = halibut_error_is_network(err);
+
+	if (network == HALIBUT_YES)
+		return HALIBUT_YES;
+	if (has_any(err->type, retryable_types) ||
+	    mentions(err, retryable_types) || mentions(err, retryable_phrases))
+		return HALIBUT_YES;
+	return network;
 }
