@@ -126,7 +126,7 @@ static void message(void *arg, struct hbt_message *m, struct hbt_sink **sink)
 	/* A response to nothing is dropped (5.4); but a caller who waits on
 	 * this connection will not get another one. */
 	if (m->env.n_streams > 0)
-		*sink = hbt_discard_sink_new();
+		*sink = hbt_discard_sink();
 	if (p != NULL) {
 		struct halibut_error err = {0};
 

@@ -105,7 +105,7 @@ static void receive_streams(struct halibut_call *call,
 		hbt_error_set(&call->error, HALIBUT_ENOMEM, "out of memory");
 		hbt_source_free(&streams);
 		if (sink != NULL)
-			*sink = hbt_discard_sink_new();
+			*sink = hbt_discard_sink();
 		finish(call);
 		return;
 	}

@@ -191,7 +191,7 @@ static void on_request(void *arg, struct hbt_inlet *in, struct hbt_message *m,
 	}
 	hbt_error_set(&err, HALIBUT_ENOMEM, "the service is out of memory");
 	if (m->env.n_streams > 0)
-		*sink = hbt_discard_sink_new();
+		*sink = hbt_discard_sink();
 	if (req != NULL)
 		hbt_request_free(req);
 	else

@@ -52,8 +52,8 @@ struct hbt_sink {
 	void *wake_arg;
 };
 
-/* Takes everything and forgets it. NULL when memory is short. */
-struct hbt_sink *hbt_discard_sink_new(void);
+/* Takes everything and forgets it. One for all; never NULL. */
+struct hbt_sink *hbt_discard_sink(void);
 
 void hbt_source_free(struct hbt_source **src); /* NULL allowed */
 void hbt_sink_end(struct hbt_sink **sink, const struct halibut_error *why);

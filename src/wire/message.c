@@ -92,6 +92,15 @@ void hbt_deflater_free(struct hbt_deflater **d_p)
 	free(d);
 }
 
+struct hbt_deflater *hbt_deflater_shared(void)
+{
+	static struct hbt_deflater *shared;
+
+	if (shared == NULL)
+		shared = hbt_deflater_new();
+	return shared;
+}
+
 int hbt_deflate(struct hbt_deflater *d, const uint8_t *in, size_t len,
                 uint8_t **out, size_t *out_len)
 {

@@ -90,7 +90,7 @@ static int pass_on(struct worker *w, struct hbt_inlet *in,
 		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
 		                       w->settings.spool_directory, &fd);
 		if (rc != 0) {
-			*sink = hbt_discard_sink_new();
+			*sink = hbt_discard_sink();
 			return rc;
 		}
 	}
