@@ -1,0 +1,308 @@
+/* Reading the file: libConfuse, and its messages made into ours. */
+#include "master/config_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buf.h"
+
+#define MAX_FILE ((size_t)1024 * 1024)
+
+/* libConfuse's error function has no argument for its owner. */
+static struct {
+	const char *path;
+	struct halibut_error *err;
+	bool failed;
+} loading;
+
+/* Number of edits between two names, for the hint; names are short. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[80], diagonal, above;
+	size_t n = strlen(b);
+
+	if (n >= 80)
+		return n;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 1; a[i - 1] != '\0'; i++) {
+		diagonal = row[0];
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			size_t best = diagonal + (a[i - 1] != b[j - 1]);
+
+			above = row[j];
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			diagonal = above;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+/* The setting of this section that is most like name, or NULL. */
+static const char *most_alike(const cfg_t *section, const char *name)
+{
+	const char *best = NULL;
+	size_t least = strlen(name) / 3 + 2;
+
+	for (const cfg_opt_t *o = section->opts; o->name != NULL; o++) {
+		size_t d = distance(name, o->name);
+
+		if (d < least) {
+			least = d;
+			best = o->name;
+		}
+	}
+	return best;
+}
+
+static void set_unknown(const cfg_t *section, const char *name)
+{
+	const char *hint = most_alike(section, name);
+	bool top = strcmp(section->name, "root") == 0;
+
+	hbt_error_set(loading.err, HALIBUT_EINVAL,
+	              "%s:%d: unknown setting \"%s\"%s%s%s%s%s", loading.path,
+	              section->line, name, top ? "" : " in section ",
+	              top ? "" : section->name,
+	              hint != NULL ? "; did you mean \""
+	                           : "; halibutd.conf(5) has the list",
+	              hint != NULL ? hint : "", hint != NULL ? "\"?" : "");
+}
+
+static void on_error(cfg_t *section, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void on_error(cfg_t *section, const char *fmt, va_list ap)
+{
+	char text[1024];
+	char *quote;
+
+	if (loading.failed) /* what follows the first is its consequence */
+		return;
+	loading.failed = true;
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (strncmp(text, "no such option '", 16) == 0) {
+		quote = strrchr(text, '\'');
+		*quote = '\0';
+		set_unknown(section, text + 16);
+		return;
+	}
+	hbt_error_set(loading.err, HALIBUT_EINVAL, "%s:%d: %s", loading.path,
+	              section->line, text);
+}
+
+static int validate_setting(cfg_t *section, cfg_opt_t *opt)
+{
+	const struct hbt_setting *s = hbt_config_table;
+	struct halibut_error err = {0};
+	int rc;
+
+	while (strcmp(s->name, opt->name) != 0)
+		s++;
+	rc = hbt_setting_check(s, cfg_opt_getnstr(opt, cfg_opt_size(opt) - 1),
+	                       &err);
+	if (rc != HALIBUT_OK)
+		cfg_error(section, "%s: %s", opt->name, err.message);
+	halibut_error_clear(&err);
+	return rc == HALIBUT_OK ? 0 : -1;
+}
+
+/* Settings and sections as libConfuse wants them; freed by the caller. */
+static cfg_opt_t *make_opts(void)
+{
+	static const char *const sections[] = {"route", "endpoint", "service",
+	                                       "poll"};
+	static const cfg_opt_t end = CFG_END();
+	size_t n = 0, i = 0;
+	cfg_opt_t *opts;
+
+	while (hbt_config_table[n].name != NULL)
+		n++;
+	opts = calloc(n + 5, sizeof(*opts));
+	if (opts == NULL)
+		return NULL;
+	for (; i < n; i++) {
+		const struct hbt_setting *s = &hbt_config_table[i];
+		cfg_opt_t text = CFG_STR(s->name, NULL, CFGF_NODEFAULT);
+		cfg_opt_t list = CFG_STR_LIST(s->name, NULL, CFGF_NODEFAULT);
+
+		opts[i] = s->kind == HBT_SETTING_LIST ? list : text;
+	}
+	for (size_t k = 0; k < 4; k++) {
+		cfg_opt_t section = CFG_SEC(
+			sections[k], hbt_section_opts(sections[k]),
+			CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+
+		opts[i++] = section;
+	}
+	opts[i] = end;
+	return opts;
+}
+
+static cfg_t *make_parser(void)
+{
+	cfg_opt_t *opts = make_opts();
+	cfg_t *parser = opts != NULL ? cfg_init(opts, CFGF_NONE) : NULL;
+
+	free(opts); /* cfg_init() made a copy */
+	if (parser == NULL)
+		return NULL;
+	cfg_set_error_function(parser, on_error);
+	for (const struct hbt_setting *s = hbt_config_table; s->name != NULL;
+	     s++)
+		cfg_set_validate_func(parser, s->name, validate_setting);
+	hbt_sections_validate(parser);
+	return parser;
+}
+
+/* The whole file with a terminator. Read here, because the scanner of
+ * libConfuse ends the process when reading fails. */
+static int read_file(const char *path, char **text, struct halibut_error *err)
+{
+	struct hbt_buf buf;
+	FILE *f = fopen(path, "re");
+	char piece[4096];
+	size_t n;
+	int rc = HALIBUT_OK;
+
+	if (f == NULL)
+		return hbt_error_set(err, HALIBUT_ESYSTEM,
+		                     "%s: cannot be read: %s; halibutd -c FILE "
+		                     "names another one",
+		                     path, strerror(errno));
+	hbt_buf_init(&buf, MAX_FILE);
+	while (rc == HALIBUT_OK && (n = fread(piece, 1, 4096, f)) > 0)
+		rc = hbt_buf_append(&buf, piece, n);
+	if (rc == HALIBUT_ELIMIT)
+		hbt_error_set(err, rc, "%s: larger than 1 MiB", path);
+	else if (ferror(f))
+		rc = hbt_error_set(err, HALIBUT_ESYSTEM, "%s: %s", path,
+		                   strerror(errno));
+	else if (buf.len > 0 && memchr(buf.data, '\0', buf.len) != NULL)
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "%s: has a NUL byte; it must be a text file",
+		                   path);
+	/* The scanner wants the last line ended. */
+	if (rc == HALIBUT_OK && hbt_buf_append(&buf, "\n", 2) != HALIBUT_OK)
+		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	fclose(f);
+	if (rc == HALIBUT_OK)
+		*text = (char *)hbt_buf_detach(&buf, &n);
+	hbt_buf_fini(&buf);
+	return rc;
+}
+
+static int parse_text(cfg_t *parser, const char *path, const char *text,
+                      struct halibut_error *err)
+{
+	int rc;
+
+	loading.path = path;
+	loading.err = err;
+	loading.failed = false;
+	rc = cfg_parse_buf(parser, text);
+	loading.err = NULL;
+	if (rc == CFG_SUCCESS && !loading.failed)
+		return HALIBUT_OK;
+	if (!loading.failed)
+		hbt_error_set(err, HALIBUT_EINVAL, "%s: cannot be parsed",
+		              path);
+	return HALIBUT_EINVAL;
+}
+
+static int load_trust(struct hbt_config *cfg, struct halibut_error *err)
+{
+	int rc = HALIBUT_OK;
+
+	for (size_t i = 0; rc == HALIBUT_OK && i < cfg->trust.n; i++)
+		rc = hbt_trust_add(&cfg->trusted, cfg->trust.v[i], err);
+	if (rc == HALIBUT_OK && cfg->trust_file != NULL)
+		rc = hbt_trust_add_file(&cfg->trusted, cfg->trust_file, err);
+	hbt_trust_finish(&cfg->trusted);
+	return rc;
+}
+
+/* Everything that is known only when the whole file is. */
+static int build(struct hbt_config *cfg, cfg_t *parsed,
+                 struct halibut_error *err)
+{
+	int rc, line = 0;
+
+	if (hbt_config_settings_preset(cfg) != HALIBUT_OK ||
+	    hbt_config_settings_store(cfg, parsed) != HALIBUT_OK)
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	rc = hbt_sections_store(cfg, parsed, &line, err);
+	if (rc != HALIBUT_OK && line > 0)
+		hbt_error_prefix(err, "%s:%d: ", cfg->path, line);
+	if (rc == HALIBUT_OK)
+		rc = load_trust(cfg, err);
+	return rc;
+}
+
+int hbt_config_load(struct hbt_config **out, const char *path,
+                    struct halibut_error *err)
+{
+	struct hbt_config *cfg;
+	cfg_t *parser = NULL;
+	char *text = NULL;
+	int rc = HALIBUT_ENOMEM;
+
+	*out = NULL;
+	cfg = calloc(1, sizeof(*cfg));
+	if (cfg == NULL || (cfg->path = strdup(path)) == NULL ||
+	    (parser = make_parser()) == NULL) {
+		hbt_error_set(err, rc, "out of memory");
+		goto out;
+	}
+	if ((rc = read_file(path, &text, err)) != HALIBUT_OK)
+		goto out;
+	if ((rc = parse_text(parser, path, text, err)) != HALIBUT_OK)
+		goto out;
+	if ((rc = build(cfg, parser, err)) != HALIBUT_OK)
+		goto out;
+	*out = cfg;
+	cfg = NULL;
+out:
+	if (text != NULL) /* it may hold the certificate's password */
+		explicit_bzero(text, strlen(text));
+	free(text);
+	cfg_free(parser);
+	hbt_config_free(&cfg);
+	return rc;
+}
+
+void hbt_config_free(struct hbt_config **at)
+{
+	struct hbt_config *cfg = *at;
+
+	*at = NULL;
+	if (cfg == NULL)
+		return;
+	if (cfg->certificate_password != NULL)
+		explicit_bzero(cfg->certificate_password,
+		               strlen(cfg->certificate_password));
+	hbt_config_settings_fini(cfg);
+	hbt_sections_fini(cfg);
+	hbt_trust_fini(&cfg->trusted);
+	free(cfg->path);
+	free(cfg);
+}
+
+char *hbt_config_path(const struct hbt_config *cfg, const char *path)
+{
+	const char *slash = strrchr(cfg->path, '/');
+	char *full;
+
+	if (path[0] == '/' || slash == NULL)
+		return strdup(path);
+	if (asprintf(&full, "%.*s/%s", (int)(slash - cfg->path), cfg->path,
+	             path) < 0)
+		return NULL;
+	return full;
+}

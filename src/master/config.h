@@ -1,0 +1,101 @@
+/* The configuration of halibutd, read and checked: halibutd.conf(5). */
+#ifndef HBT_MASTER_CONFIG_H
+#define HBT_MASTER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/limits.h"
+#include "ipc/proto.h"
+#include "master/trust.h"
+
+struct hbt_strings {
+	char **v;
+	size_t n;
+};
+
+enum hbt_route_kind {
+	HBT_ROUTE_QUEUE,  /* to a poll:// or queue:// endpoint */
+	HBT_ROUTE_DIAL,   /* to a listening service */
+	HBT_ROUTE_HOSTED, /* to a service of this node */
+};
+
+/* Where requests for a host go. */
+struct hbt_route {
+	char *pattern; /* as it is written in the file */
+	char *host;    /* lower case; of a wildcard the part from the dot on */
+	bool wildcard; /* "*.host": one label more */
+	uint16_t port; /* 0: any */
+	enum hbt_route_kind kind;
+	char *target; /* URI; {label} stands for what the star stands for */
+	/* HBT_ROUTE_DIAL. url is NULL: it comes from target. */
+	struct hbt_endpoint_fields endpoint;
+	int line; /* in the file, for messages */
+};
+
+struct hbt_config {
+	char *path; /* of the file */
+	char *node;
+	struct hbt_strings listen;
+	char *certificate, *key, *certificate_password;
+	struct hbt_strings trust;
+	char *trust_file;
+	bool serves_clients;
+
+	char *user, *group; /* of the workers, when the master is root */
+	char *worker_directory;
+	int workers; /* 0: one a core */
+	int64_t worker_start_timeout_ms;
+	int64_t worker_ping_interval_ms;
+	int64_t worker_hang_timeout_ms;
+	int64_t worker_restart_delay_ms;
+	int64_t worker_restart_delay_max_ms;
+	int64_t stop_timeout_ms;
+
+	char *control_socket;
+	unsigned control_mode;
+	char *spool_directory;
+	char *friendly_page; /* path */
+	struct hbt_strings friendly_headers;
+	int log_level;
+
+	int max_connections; /* 0: as many as descriptors allow */
+	int max_waiting_requests;
+	int max_waiting_requests_per_endpoint;
+	size_t max_waiting_bytes;
+	size_t max_waiting_bytes_per_endpoint;
+	struct hbt_limits limits;
+
+	struct hbt_route *routes; /* most specific first */
+	size_t n_routes;
+	struct hbt_program *programs;
+	size_t n_programs;
+	struct hbt_poll *polls;
+	size_t n_polls;
+
+	struct hbt_trust trusted; /* of trust and trust_file together */
+};
+
+/*
+ * Reads the file and all that it names as lists (not certificates). On
+ * failure *out is NULL and err says "FILE:LINE: what is wrong, and what would
+ * be right".
+ */
+int hbt_config_load(struct hbt_config **out, const char *path,
+                    struct halibut_error *err);
+void hbt_config_free(struct hbt_config **cfg);
+
+/*
+ * Calls changed for every setting that differs between the two and cannot be
+ * applied without a restart.
+ */
+void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
+                        void (*changed)(void *arg, const char *setting),
+                        void *arg);
+
+/* path, relative to the directory of the configuration file. NULL when
+ * memory is short. */
+char *hbt_config_path(const struct hbt_config *cfg, const char *path);
+
+#endif

@@ -1,0 +1,56 @@
+/* Between the files that read the configuration. */
+#ifndef HBT_MASTER_CONFIG_PRIVATE_H
+#define HBT_MASTER_CONFIG_PRIVATE_H
+
+#include <confuse.h>
+#include "master/config.h"
+
+/* What a setting is, and how its text is read. */
+enum hbt_setting_kind {
+	HBT_SETTING_TEXT,  /* char * */
+	HBT_SETTING_PATH,  /* char *; relative to the configuration file */
+	HBT_SETTING_LIST,  /* struct hbt_strings */
+	HBT_SETTING_TIME,  /* int64_t milliseconds */
+	HBT_SETTING_SIZE,  /* size_t bytes */
+	HBT_SETTING_SIZE64, /* int64_t bytes */
+	HBT_SETTING_COUNT, /* int */
+	HBT_SETTING_COUNTZ, /* size_t */
+	HBT_SETTING_FLAG,  /* bool */
+	HBT_SETTING_LEVEL, /* int, enum hbt_log_level */
+	HBT_SETTING_MODE,  /* unsigned, octal */
+	HBT_SETTING_KIND_COUNT,
+};
+
+struct hbt_setting {
+	const char *name;
+	enum hbt_setting_kind kind;
+	size_t offset; /* in struct hbt_config */
+	/* TIME, SIZE*, COUNT*. */
+	uint64_t min, max;
+	const char *preset; /* NULL: none, or hbt_limits_init() sets it */
+	bool reloads;       /* SIGHUP applies a change */
+	/* A check of a text or list item beyond its form; may be NULL. */
+	int (*check)(const char *text, struct halibut_error *err);
+};
+
+/* All settings outside sections; ends with a NULL name. */
+extern const struct hbt_setting hbt_config_table[];
+
+/* Defaults into a zeroed struct. HALIBUT_OK or HALIBUT_ENOMEM. */
+int hbt_config_settings_preset(struct hbt_config *cfg);
+/* Checks one text without storing it. */
+int hbt_setting_check(const struct hbt_setting *s, const char *text,
+                      struct halibut_error *err);
+/* Stores the values of a parsed file. HALIBUT_OK or HALIBUT_ENOMEM. */
+int hbt_config_settings_store(struct hbt_config *cfg, cfg_t *parsed);
+void hbt_config_settings_fini(struct hbt_config *cfg);
+
+/* The sections: their options, checked while they are read, and stored. */
+cfg_opt_t *hbt_section_opts(const char *name);
+void hbt_sections_validate(cfg_t *parser);
+/* err without file and line; *line is where, or 0. */
+int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
+                       struct halibut_error *err);
+void hbt_sections_fini(struct hbt_config *cfg);
+
+#endif
