@@ -1,0 +1,276 @@
+/*
+ * Both ends of a connection in one process on one loop, over loopback TCP.
+ * Included once by each test program of src/net.
+ */
+#ifndef HBT_TEST_NET_HARNESS_H
+#define HBT_TEST_NET_HARNESS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <linux/tcp.h> /* glibc's tcp_info is too short */
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/timespan.h"
+#include "net/conn.h"
+
+#define PATIENCE_MS 20000
+
+/* One end, with what it was told. */
+struct side {
+	struct hbt_conn *conn;
+	int opened, eofs, failures, drains;
+	struct halibut_error err;
+	uint8_t *data; /* all that input() was given and took */
+	size_t len, calls;
+	size_t take;    /* what input() takes at most, each time */
+	bool keep_none; /* count the bytes only */
+	void (*on_opened)(struct side *s);
+	void (*on_input)(struct side *s);
+	void (*on_drained)(struct side *s);
+	void (*on_eof)(struct side *s);
+	void (*on_failed)(struct side *s);
+};
+
+static struct event_base *base;
+static struct hbt_tls *server_tls, *client_tls;
+static struct hbt_limits limits;
+static struct event *tick;
+
+static void side_opened(void *arg)
+{
+	struct side *s = arg;
+
+	s->opened++;
+	if (s->on_opened != NULL)
+		s->on_opened(s);
+}
+
+static size_t side_input(void *arg, const uint8_t *data, size_t len)
+{
+	struct side *s = arg;
+	size_t n = len < s->take ? len : s->take;
+
+	assert_int_equal(s->failures, 0);
+	if (!s->keep_none) {
+		s->data = realloc(s->data, s->len + n + 1);
+		memcpy(s->data + s->len, data, n);
+		s->data[s->len + n] = '\0';
+	}
+	s->len += n;
+	s->calls++;
+	if (s->on_input != NULL)
+		s->on_input(s);
+	return n;
+}
+
+static void side_drained(void *arg)
+{
+	struct side *s = arg;
+
+	s->drains++;
+	if (s->on_drained != NULL)
+		s->on_drained(s);
+}
+
+static void side_eof(void *arg)
+{
+	struct side *s = arg;
+
+	s->eofs++;
+	if (s->on_eof != NULL)
+		s->on_eof(s);
+}
+
+static void side_failed(void *arg, const struct halibut_error *err)
+{
+	struct side *s = arg;
+
+	s->failures++;
+	hbt_error_copy(&s->err, err);
+	if (s->on_failed != NULL)
+		s->on_failed(s);
+}
+
+static const struct hbt_conn_ops side_ops = {
+	.opened = side_opened,
+	.input = side_input,
+	.drained = side_drained,
+	.eof = side_eof,
+	.failed = side_failed,
+};
+
+static void side_init(struct side *s)
+{
+	*s = (struct side){.take = SIZE_MAX};
+}
+
+static void side_fini(struct side *s)
+{
+	hbt_conn_close(&s->conn, false);
+	halibut_error_clear(&s->err);
+	free(s->data);
+	side_init(s);
+}
+
+/* Runs the loop until a condition holds, and fails if it never does. */
+#define WAIT(condition)                                                        \
+	do {                                                                   \
+		int64_t give_up = hbt_now_ms() + PATIENCE_MS;                  \
+		while (!(condition)) {                                         \
+			if (hbt_now_ms() > give_up)                            \
+				fail_msg("never happened: %s", #condition);    \
+			event_base_loop(base, EVLOOP_ONCE);                    \
+		}                                                              \
+	} while (0)
+
+/* A few turns, for what must not happen. */
+static inline void some_turns(void)
+{
+	int i;
+
+	for (i = 0; i < 5; i++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static void do_tick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+static inline int listen_on_loopback(uint16_t *port, int backlog)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, size), 0);
+	assert_int_equal(listen(fd, backlog), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &size), 0);
+	*port = ntohs(sa.sin_port);
+	return fd;
+}
+
+static inline int connect_to(uint16_t port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	                         .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+/* Two ends of a TCP connection, both bare. */
+static inline void bare_pair(int *dialler, int *acceptor)
+{
+	uint16_t port;
+	int listener = listen_on_loopback(&port, 1);
+
+	*dialler = connect_to(port);
+	*acceptor = accept(listener, NULL, NULL);
+	assert_true(*acceptor >= 0);
+	close(listener);
+}
+
+static inline void start_server(struct side *s, int fd)
+{
+	assert_int_equal(hbt_conn_accept(&s->conn, base, server_tls, &limits,
+	                                 fd, &side_ops, s),
+	                 0);
+}
+
+static inline void start_client(struct side *c, const struct hbt_dial *dial)
+{
+	assert_int_equal(hbt_conn_dial(&c->conn, base, NULL, client_tls,
+	                               &limits, dial, &side_ops, c),
+	                 0);
+}
+
+static inline struct hbt_dial dial_to(uint16_t port)
+{
+	return (struct hbt_dial){.host = "127.0.0.1",
+	                         .port = port,
+	                         .url = "https://127.0.0.1/",
+	                         .connect_timeout_ms = 10000};
+}
+
+/* A dialler and an acceptor, not yet open. */
+static inline void start_pair(struct side *c, struct side *s)
+{
+	uint16_t port;
+	int listener = listen_on_loopback(&port, 1), fd;
+	struct hbt_dial dial = dial_to(port);
+
+	start_client(c, &dial);
+	fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	start_server(s, fd);
+	close(listener);
+}
+
+static inline void open_pair(struct side *c, struct side *s)
+{
+	start_pair(c, s);
+	WAIT(c->opened && s->opened);
+}
+
+static int setup(void **state)
+{
+	static const struct timeval often = {.tv_usec = 20000};
+	char *cert, *key;
+	int i;
+
+	(void)state;
+	signal(SIGPIPE, SIG_DFL); /* nothing may raise it */
+	base = event_base_new();
+	tick = event_new(base, -1, EV_PERSIST, do_tick, NULL);
+	event_add(tick, &often);
+	for (i = 0; i < 2; i++) {
+		hbt_tls_self_signed(i == 0 ? "server" : "client", 2048, 10,
+		                    &cert, &key, NULL);
+		hbt_tls_new(i == 0 ? &server_tls : &client_tls, cert, key,
+		            NULL);
+		free(cert);
+		free(key);
+	}
+	return server_tls == NULL || client_tls == NULL;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	hbt_tls_free(&server_tls);
+	hbt_tls_free(&client_tls);
+	event_free(tick);
+	event_base_free(base);
+	return 0;
+}
+
+static int fresh_limits(void **state)
+{
+	(void)state;
+	hbt_limits_init(&limits);
+	return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, fresh_limits)
+
+#endif
