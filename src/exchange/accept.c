@@ -1,5 +1,6 @@
 /* An accepted connection until its peer is known. wire-protocol 2.3, 3, 4.2 */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "exchange/private.h"
@@ -65,9 +66,14 @@ static void identity(struct hbt_exchange *ex, const struct hbt_event *ev)
 		ex->ops->identified(ex->arg, NULL);
 		break;
 	case HBT_IDENTITY_SUBSCRIBER:
+		/* The event's text ends with the expectation. */
+		if ((ex->subscription = strdup(ev->subscription)) == NULL) {
+			ex_close_with(ex, HALIBUT_ENOMEM, "out of memory");
+			break;
+		}
 		ex->role = &ex_feed_subscriber;
 		ex_set_state(ex, EX_ADMISSION);
-		ex->ops->identified(ex->arg, ev->subscription);
+		ex->ops->identified(ex->arg, ex->subscription);
 		break;
 	case HBT_IDENTITY_SERVER:
 		ex_write_line(ex, &hbt_line_server);

@@ -31,7 +31,7 @@ struct hbt_exchange {
 	struct hbt_reader *reader;
 	const struct ex_role *role;
 	enum ex_state state;
-	char *subscription; /* SERVE_POLLED: what we subscribe as */
+	char *subscription; /* of a polling service, whichever side it is */
 
 	/* Outgoing: send.c */
 	struct hbt_message *out;

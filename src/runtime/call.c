@@ -13,7 +13,7 @@ struct halibut_call {
 	struct halibut_runtime *rt; /* NULL once the runtime is gone */
 	struct hbt_endpoint endpoint;
 	char *service, *method;
-	bson_t params;
+	bson_t *params;
 	uint32_t n_params;
 	struct hbt_streams sending;
 	struct hbt_pending pending;
@@ -151,7 +151,7 @@ int halibut_call_new(struct halibut_call **out, struct halibut_runtime *rt,
 	*out = NULL;
 	if (call == NULL)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
-	bson_init(&call->params);
+	call->params = bson_new();
 	call->rt = rt;
 	call->service = strdup(service);
 	call->method = strdup(method);
@@ -178,7 +178,7 @@ int halibut_call_add_json(struct halibut_call *call, const char *json,
                           struct halibut_error *err)
 {
 	char key[16];
-	int rc = hbt_value_append_json(&call->params, next_key(call, key), json,
+	int rc = hbt_value_append_json(call->params, next_key(call, key), json,
 	                               &call->sending, err);
 
 	if (rc == 0)
@@ -190,7 +190,7 @@ int halibut_call_add_bson(struct halibut_call *call, const uint8_t *doc,
                           size_t len, struct halibut_error *err)
 {
 	char key[16];
-	int rc = hbt_value_append_bson(&call->params, next_key(call, key), doc,
+	int rc = hbt_value_append_bson(call->params, next_key(call, key), doc,
 	                               len, err);
 
 	if (rc == 0)
@@ -226,7 +226,7 @@ static int compose(struct halibut_call *call, struct halibut_error *err)
 		.limits = &limits,
 		.service = call->service,
 		.method = call->method,
-		.params = &call->params,
+		.params = call->params,
 	};
 	bson_t doc = BSON_INITIALIZER;
 	char *id;
@@ -417,7 +417,7 @@ void halibut_call_free(struct halibut_call **cp)
 	hbt_message_unref(&call->response);
 	hbt_streams_fini(&call->sending);
 	hbt_streams_fini(&call->received);
-	bson_destroy(&call->params);
+	bson_destroy(call->params);
 	hbt_endpoint_fini(&call->endpoint);
 	halibut_error_clear(&call->error);
 	free(call->service);

@@ -129,6 +129,7 @@ static void invoke(struct halibut_request *req)
 {
 	const struct hbt_envelope *env = &req->msg->env;
 	struct hbt_service_method *m;
+	bson_t params;
 
 	if (env->service == NULL || env->method == NULL) {
 		refuse(req, HALIBUT_ESERVICE_NOT_FOUND, "Service not found: ");
@@ -140,7 +141,7 @@ static void invoke(struct halibut_request *req)
 	}
 	if (hbt_message_to_bson(req->msg, req->rt->limits.max_message_bytes,
 	                        &req->bson, &req->bson_len) != 0 ||
-	    hbt_request_params(req->bson, req->bson_len, &req->params) != 0) {
+	    hbt_request_params(req->bson, req->bson_len, &params) != 0) {
 		refuse(req, HALIBUT_EREMOTE, "the request cannot be read");
 		return;
 	}
@@ -259,7 +260,11 @@ const char *halibut_request_peer_address(const struct halibut_request *req)
 
 size_t halibut_request_arguments(const struct halibut_request *req)
 {
-	return bson_count_keys(&req->params);
+	bson_t params;
+
+	if (hbt_request_params(req->bson, req->bson_len, &params) != 0)
+		return 0;
+	return bson_count_keys(&params);
 }
 
 /* The argument, and how many DataStreams the ones before it contain. */
@@ -267,9 +272,11 @@ static bool argument(const struct halibut_request *req, size_t index,
                      bson_iter_t *it, size_t *next_stream)
 {
 	json_t *skipped;
+	bson_t params;
 
 	*next_stream = 0;
-	if (!bson_iter_init(it, &req->params))
+	if (hbt_request_params(req->bson, req->bson_len, &params) != 0 ||
+	    !bson_iter_init(it, &params))
 		return false;
 	while (bson_iter_next(it)) {
 		if (index-- == 0)

@@ -14,7 +14,6 @@ struct halibut_request {
 	struct hbt_streams streams;
 	uint8_t *bson;
 	size_t bson_len;
-	bson_t params; /* a view on bson */
 	char *peer, *peer_address;
 	void (*gone)(void *arg);
 	void *gone_arg;
