@@ -177,16 +177,27 @@ struct hbt_message *hbt_parcel_get(struct hbt_rd *r);
  * one. Pipes. The sink spools what the pipe does not take, in a memfd up to
  * limits->spool_memory_bytes, then in an unlinked file in directory, up to
  * spool_max_bytes_a_stream_section; then it takes no more until there is
- * room. A full disk makes it take no more instead of failing, unless the
- * pipe is empty, too.
+ * room. A full disk makes it take no more instead of failing.
+ *
+ * The source takes fd over in every case. HALIBUT_EINVAL when it is no pipe,
+ * HALIBUT_ENOMEM.
  */
 int hbt_pipe_source_new(struct hbt_source **out, struct event_base *base,
                         int fd);
-/* The descriptor of a pipe source, taken out of it; the source is freed. */
+/* The descriptor of a pipe source, taken out of it; the source is freed. -1,
+ * and nothing happens, when *src is NULL or another kind of source. */
 int hbt_pipe_source_detach(struct hbt_source **src);
-/* *fd is the reading end, for the other process. */
+/*
+ * *fd is the reading end, for the other process. When nobody reads it any
+ * more, writing fails with HALIBUT_ECLOSED; SIGPIPE is ignored from the first
+ * call on, unless the program handles it. A sink that was ended lives on until
+ * the reader took everything or closed its end. The event base outlives both.
+ * HALIBUT_ENOMEM, HALIBUT_ESYSTEM.
+ */
 int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
                       const struct hbt_limits *limits, const char *directory,
                       int *fd);
+/* What all pipe sinks of this process hold in memfds and files. */
+uint64_t hbt_spool_bytes(void);
 
 #endif
