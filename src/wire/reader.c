@@ -452,6 +452,20 @@ static int document_done(struct hbt_reader *r, uint8_t *deflated, size_t len)
 	return HALIBUT_OK;
 }
 
+/*
+ * A poller that cannot read our request says END in place of a response,
+ * which is no DEFLATE: 6.
+ */
+static bool said_end(const struct inbound *in, const uint8_t *data, size_t len)
+{
+	static const char end[] = {'E', 'N', 'D', '\r', '\n'};
+	size_t had = in->deflated.len;
+
+	return had <= sizeof(end) && len >= sizeof(end) - had &&
+	       (had == 0 || memcmp(in->deflated.data, end, had) == 0) &&
+	       memcmp(data, end + had, sizeof(end) - had) == 0;
+}
+
 static void next_document(struct hbt_reader *r, const uint8_t **data,
                           size_t *len, struct hbt_event *ev)
 {
@@ -474,6 +488,11 @@ static void next_document(struct hbt_reader *r, const uint8_t **data,
 			                        "compressed form passes the "
 			                        "largest message size.");
 	}
+	if (rc == HALIBUT_EPROTO && said_end(in, *data, *len))
+		rc = hbt_error_set(&r->err, HALIBUT_ECLOSED,
+		                   "The peer ended the connection where we "
+		                   "expected a message: it may not have been "
+		                   "able to read ours.");
 	*data += used;
 	*len -= used;
 	if (rc == HALIBUT_OK && end)
@@ -578,14 +597,6 @@ static const char *awaited(const struct hbt_reader *r)
 	}
 }
 
-/* A poller that cannot read our request says so with END: 6. */
-static bool said_end(const struct hbt_reader *r)
-{
-	const struct hbt_buf *b = r->in != NULL ? &r->in->deflated : NULL;
-
-	return b != NULL && b->len == 5 && memcmp(b->data, "END\r\n", 5) == 0;
-}
-
 bool hbt_reader_eof(struct hbt_reader *r, struct hbt_event *ev)
 {
 	memset(ev, 0, sizeof(*ev));
@@ -598,16 +609,9 @@ bool hbt_reader_eof(struct hbt_reader *r, struct hbt_event *ev)
 		ev->error = &r->err;
 		return false;
 	}
-	if (said_end(r))
-		hbt_error_set(&r->err, HALIBUT_ECLOSED,
-		              "The peer ended the connection where we expected "
-		              "a message: it may not have been able to read "
-		              "ours.");
-	else
-		hbt_error_set(&r->err, HALIBUT_ECLOSED,
-		              "The peer closed the connection while we "
-		              "expected %s.",
-		              awaited(r));
+	hbt_error_set(&r->err, HALIBUT_ECLOSED,
+	              "The peer closed the connection while we expected %s.",
+	              awaited(r));
 	fail(r, ev);
 	return false;
 }
