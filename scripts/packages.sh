@@ -58,7 +58,7 @@ missing_packages()
 # root or with a password-less sudo it installs, else it says what to run.
 need_packages()
 {
-	local missing names name why
+	local missing names name why said
 	local -a as_root=()
 
 	if ! command -v dpkg-query >/dev/null; then
@@ -93,10 +93,11 @@ need_packages()
 		apt-get -qq update ||
 		echo "apt-get update had errors; going on with what it has."
 	# shellcheck disable=SC2086 # a list of words
-	if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+	if ! said=$("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq install -y --no-install-recommends $names \
-		>/dev/null </dev/null
+		2>&1 </dev/null)
 	then
+		tail -n 20 <<<"$said"
 		echo "apt-get could not install: $names"
 		return 1
 	fi
