@@ -130,36 +130,6 @@ void hbt_pending_expire(struct hbt_pending *p)
 	halibut_error_clear(&err);
 }
 
-/* Takes the section of a response that its origin has no use for. */
-static ssize_t discard_write(struct hbt_sink *sink, const void *data,
-                             size_t len, struct halibut_error *err)
-{
-	(void)sink;
-	(void)data;
-	(void)err;
-	return (ssize_t)len;
-}
-
-static void discard_end(struct hbt_sink *sink, const struct halibut_error *why)
-{
-	(void)sink;
-	(void)why;
-}
-
-/* Static, so that the promise of *sink holds without memory, too; nothing in
- * it is ever used but its operations. */
-static struct hbt_sink *discard_sink(void)
-{
-	static const struct hbt_sink_ops ops = {
-		.write = discard_write,
-		.end = discard_end,
-	};
-	static struct hbt_sink sink;
-
-	sink.ops = &ops;
-	return &sink;
-}
-
 void hbt_pending_answer(struct hbt_pending *p, struct hbt_message *msg,
                         struct hbt_source *streams, struct hbt_sink **sink)
 {
@@ -176,7 +146,7 @@ void hbt_pending_answer(struct hbt_pending *p, struct hbt_message *msg,
 	*sink = NULL;
 	p->answered(p, msg, streams, sink);
 	if (needs_sink && *sink == NULL)
-		*sink = discard_sink();
+		*sink = hbt_discard_sink();
 }
 
 void hbt_pending_fail(struct hbt_pending *p, const struct halibut_error *err)
