@@ -332,6 +332,7 @@ static int store(struct hbt_config *cfg, const struct hbt_setting *s,
 int hbt_config_settings_preset(struct hbt_config *cfg)
 {
 	const char *libexec = getenv("HALIBUT_LIBEXEC");
+	const char *control = getenv("HALIBUT_CONTROL");
 	char host[256];
 	int rc = HALIBUT_OK;
 
@@ -342,6 +343,8 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 			rc = store(cfg, s, s->preset);
 	if (rc == HALIBUT_OK && libexec != NULL)
 		rc = replace_text(&cfg->worker_directory, strdup(libexec));
+	if (rc == HALIBUT_OK && control != NULL)
+		rc = replace_text(&cfg->control_socket, strdup(control));
 	if (gethostname(host, sizeof(host)) != 0)
 		strcpy(host, "localhost");
 	host[sizeof(host) - 1] = '\0';

@@ -1,0 +1,57 @@
+/*
+ * The calls that pass through the master: who asked, who carries, and that
+ * whoever asked hears exactly one answer or failure.
+ */
+#ifndef HBT_MASTER_CALLS_H
+#define HBT_MASTER_CALLS_H
+
+#include <event2/event.h>
+#include "master/config.h"
+#include "master/link.h"
+#include "queue/switchboard.h"
+
+struct hbt_calls;
+
+struct hbt_calls_env {
+	struct event_base *base;
+	struct hbt_switchboard *switchboard;
+	/* A worker that dials url, always the same while the workers are; one
+	 * that hosts services. NULL: none runs now. */
+	struct hbt_link *(*dialler)(void *arg, const char *url);
+	struct hbt_link *(*host)(void *arg);
+	void *arg;
+};
+
+/* Configure it before the first message. env is copied. NULL: no memory. */
+struct hbt_calls *hbt_calls_new(const struct hbt_calls_env *env);
+/* After all links are gone. */
+void hbt_calls_free(struct hbt_calls **calls);
+/* From now on cfg, which stays the caller's and must live as long. */
+void hbt_calls_configure(struct hbt_calls *calls, const struct hbt_config *cfg);
+
+/*
+ * CALL, ANSWER, FAIL, CANCEL or RETURN from a link. HALIBUT_EPROTO when the
+ * other side broke the protocol: its channel should be closed. Answers to ids
+ * that are not open are ignored: a cancelled call still gets its FAIL.
+ */
+int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
+                      struct hbt_ipc_msg *msg);
+
+/*
+ * The other side is gone: what it asked is cancelled, what it carried fails.
+ * link->ipc is not used. After hbt_subscriptions_link_gone().
+ */
+void hbt_calls_link_gone(struct hbt_calls *calls, struct hbt_link *link);
+
+/* Refuses new calls and fails, as not executed, those that wait. */
+void hbt_calls_stop(struct hbt_calls *calls);
+
+struct hbt_calls_counts {
+	size_t in_flight;
+	size_t waiting, waiting_bytes;
+	uint64_t total, answered;
+	uint64_t failed[HALIBUT_STATUS_COUNT];
+};
+const struct hbt_calls_counts *hbt_calls_counts(const struct hbt_calls *calls);
+
+#endif

@@ -1,0 +1,47 @@
+/* Between calls and subscriptions. */
+#ifndef HBT_MASTER_CALLS_PRIVATE_H
+#define HBT_MASTER_CALLS_PRIVATE_H
+
+#include "master/calls.h"
+#include "master/hash.h"
+#include "queue/queue.h"
+
+enum hbt_call_state {
+	CALL_NEW,      /* nobody but us knows of it */
+	CALL_WAITING,  /* in a queue; counted as waiting */
+	CALL_CARRIED,  /* carrier is set; it answers to carrier_id */
+};
+
+struct hbt_call {
+	struct hbt_calls *calls;
+	enum hbt_call_state state;
+	bool by_queue; /* ends through pending; else there is no queue */
+	struct hbt_link *asker; /* NULL: gone, nobody hears the end */
+	uint32_t asker_id;
+	struct hbt_link *carrier;
+	uint32_t carrier_id;
+	struct hbt_subscriber *subscriber; /* that has it, or NULL */
+	struct hbt_pending pending; /* msg and streams, for all calls */
+	size_t bytes; /* as counted among those that wait */
+	struct event *cancel_timer; /* the carrier was asked to give it up */
+	UT_hash_handle by_asker, by_carrier;
+	TAILQ_ENTRY(hbt_call) link;
+};
+
+/* Between the target's fields and the message; may be NULL. */
+typedef void (*hbt_call_put_target)(struct hbt_wr *w, const void *target);
+
+/*
+ * Sends the call to a link and makes that its carrier. Takes the streams out
+ * of pending. On failure the call is as before, without its streams.
+ */
+int hbt_call_carry(struct hbt_call *call, struct hbt_link *carrier,
+                   enum hbt_call_how how, hbt_call_put_target put,
+                   const void *target);
+/* The carrier has nothing to do with it any more. */
+void hbt_call_drop_carrier(struct hbt_call *call);
+
+/* By subscriptions.c: called when its call is no longer with it. */
+void hbt_subscriber_done(struct hbt_subscriber *s);
+
+#endif

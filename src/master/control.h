@@ -1,0 +1,41 @@
+/* The control socket: where halibutctl comes in. */
+#ifndef HBT_MASTER_CONTROL_H
+#define HBT_MASTER_CONTROL_H
+
+#include <event2/event.h>
+#include <sys/queue.h>
+#include "master/link.h"
+
+struct hbt_control;
+
+struct hbt_client {
+	struct hbt_link link;
+	struct hbt_control *control;
+	struct event *timer; /* until it said hello */
+	bool said_hello;
+	TAILQ_ENTRY(hbt_client) next;
+};
+
+struct hbt_control_ops {
+	/* Any message after the hello. Not OK closes the client. */
+	int (*message)(void *arg, struct hbt_client *c,
+	               struct hbt_ipc_msg *msg);
+	/* It is gone; forget its link. */
+	void (*lost)(void *arg, struct hbt_client *c);
+	void *arg;
+};
+
+/*
+ * Binds path with the mode. What a dead process left there is removed; if
+ * somebody listens there it fails. Makes the directory if only that is
+ * missing.
+ */
+int hbt_control_new(struct hbt_control **out, struct event_base *base,
+                    const char *path, unsigned mode,
+                    const struct hbt_control_ops *ops,
+                    struct halibut_error *err);
+/* Closes all clients, what was sent to them goes out first, and removes the
+ * socket. */
+void hbt_control_free(struct hbt_control **control);
+
+#endif

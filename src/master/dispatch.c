@@ -1,0 +1,140 @@
+/* Which worker gets a connection, a call to dial, a call to serve. */
+#include <limits.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "master/master.h"
+
+/* Descriptors of a worker that are not connections of ours: its channel, its
+ * files, and what it dials. */
+#define WORKER_RESERVE 128
+
+static bool takes_calls(const struct hbt_worker *w, enum hbt_peer_kind kind)
+{
+	return w->link.kind == kind && w->state == WORKER_READY;
+}
+
+static uint64_t load(const struct hbt_worker *w)
+{
+	return (uint64_t)w->stats.connections + w->handed;
+}
+
+/* The least loaded one; among equals they take turns. */
+static struct hbt_worker *pick(struct hbt_master *m)
+{
+	struct hbt_worker *best = NULL, *w;
+	size_t n = 0;
+
+	while (hbt_workers_at(m->workers, n) != NULL)
+		n++;
+	for (size_t i = 0; i < n; i++) {
+		w = hbt_workers_at(m->workers, (m->next_worker + i) % n);
+		if (!takes_calls(w, HBT_PEER_CONNECTION_WORKER) ||
+		    hbt_link_congested(&w->link) ||
+		    load(w) >= (uint64_t)m->max_connections_a_worker)
+			continue;
+		if (best == NULL || load(w) < load(best))
+			best = w;
+	}
+	m->next_worker++;
+	return best;
+}
+
+/* Why nobody can take a connection; NULL when that is no news. */
+static const char *why_nobody(struct hbt_master *m)
+{
+	struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (takes_calls(w, HBT_PEER_CONNECTION_WORKER))
+			return "the workers have as many connections as "
+			       "max_connections and LimitNOFILE allow";
+	return NULL; /* none runs: the supervisor has said so */
+}
+
+bool hbt_dispatch_accepted(void *master, int fd, const char *peer)
+{
+	struct hbt_master *m = master;
+	struct hbt_worker *w = pick(m);
+	struct hbt_wr wr;
+
+	if (w == NULL) {
+		hbt_listeners_pause(m->listeners, why_nobody(m));
+		close(fd);
+		return false;
+	}
+	m->accepted++;
+	w->handed++;
+	hbt_wr_init(&wr, 256);
+	hbt_wr_str(&wr, peer, strlen(peer));
+	if (hbt_link_send(&w->link, HBT_IPC_CONN, 0, &wr, fd) != HALIBUT_OK)
+		log_error("%s: connection of %s dropped: out of memory",
+		          w->link.name, peer);
+	hbt_dispatch_review(m);
+	return m->listeners != NULL;
+}
+
+void hbt_dispatch_review(struct hbt_master *m)
+{
+	if (m->listeners == NULL)
+		return;
+	if (pick(m) != NULL)
+		hbt_listeners_resume(m->listeners);
+	else
+		hbt_listeners_pause(m->listeners, why_nobody(m));
+}
+
+static uint32_t hash(const char *text)
+{
+	uint32_t h = 2166136261u; /* FNV-1a */
+
+	for (; *text != '\0'; text++)
+		h = (h ^ (uint8_t)*text) * 16777619u;
+	return h;
+}
+
+/* By the URL, so that the idle connections of a worker's pool are found
+ * again; if that one is away, by the next that is there. */
+struct hbt_link *hbt_dispatch_dialler(void *master, const char *url)
+{
+	struct hbt_master *m = master;
+	struct hbt_worker *w;
+	size_t n = 0;
+
+	while ((w = hbt_workers_at(m->workers, n)) != NULL)
+		n++;
+	for (size_t i = 0; i < n; i++) {
+		w = hbt_workers_at(m->workers, (hash(url) + i) % n);
+		if (takes_calls(w, HBT_PEER_CONNECTION_WORKER))
+			return &w->link;
+	}
+	return NULL;
+}
+
+struct hbt_link *hbt_dispatch_host(void *master)
+{
+	struct hbt_master *m = master;
+	struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (takes_calls(w, HBT_PEER_SERVICE_WORKER))
+			return &w->link;
+	return NULL;
+}
+
+int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers)
+{
+	int by_setting = INT_MAX, by_system = INT_MAX;
+	struct rlimit limit;
+
+	if (cfg->max_connections > 0)
+		by_setting = (cfg->max_connections + (int)workers - 1) /
+		             (int)workers;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur < INT_MAX)
+		by_system = limit.rlim_cur > 2 * WORKER_RESERVE
+		                    ? (int)limit.rlim_cur - WORKER_RESERVE
+		                    : (int)limit.rlim_cur / 2;
+	return by_setting < by_system ? by_setting : by_system;
+}

@@ -1,0 +1,12 @@
+/*
+ * uthash with failures instead of exit(): after HASH_ADD the element's
+ * handle has tbl NULL when memory was short.
+ */
+#ifndef HBT_MASTER_HASH_H
+#define HBT_MASTER_HASH_H
+
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(entry) ((void)(entry))
+#include <uthash.h>
+
+#endif

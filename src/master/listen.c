@@ -1,0 +1,372 @@
+#include "master/listen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "master/config_units.h"
+
+#define TURN_ACCEPTS 64
+/* Descriptors that stay free for what the accepted connections need. */
+#define SPARE_DESCRIPTORS 64
+
+struct listener {
+	struct hbt_listeners *all;
+	int fd;
+	struct event *readable;
+	char address[HBT_ADDRESS_TEXT];
+};
+
+struct hbt_listeners {
+	struct hbt_listen_ops ops;
+	struct listener *v;
+	size_t n;
+	bool paused;
+	bool reason_logged; /* the pause has a reason and was reported */
+	unsigned failures;  /* of accept, in a row */
+	struct event *retry;
+	int highest_fd;
+};
+
+void hbt_address_format(const struct sockaddr *sa, char *text, size_t size)
+{
+	const struct sockaddr_in *v4 = (const void *)sa;
+	const struct sockaddr_in6 *v6 = (const void *)sa;
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	if (sa->sa_family == AF_INET) {
+		inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+		snprintf(text, size, "%s:%u", host, ntohs(v4->sin_port));
+	} else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
+		inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host,
+		          sizeof(host));
+		snprintf(text, size, "%s:%u", host, ntohs(v6->sin6_port));
+	} else {
+		inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+		snprintf(text, size, "[%s]:%u", host, ntohs(v6->sin6_port));
+	}
+}
+
+static bool digits_only(const char *text)
+{
+	return *text != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
+static bool set_v4(struct hbt_listen_address *out, const char *host,
+                   uint16_t port)
+{
+	struct sockaddr_in *sa = (void *)&out->sa;
+
+	sa->sin_family = AF_INET;
+	sa->sin_port = htons(port);
+	out->len = sizeof(*sa);
+	return inet_pton(AF_INET, host, &sa->sin_addr) == 1;
+}
+
+static bool set_v6(struct hbt_listen_address *out, const char *host,
+                   uint16_t port)
+{
+	struct sockaddr_in6 *sa = (void *)&out->sa;
+
+	sa->sin6_family = AF_INET6;
+	sa->sin6_port = htons(port);
+	out->len = sizeof(*sa);
+	return inet_pton(AF_INET6, host, &sa->sin6_addr) == 1;
+}
+
+int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
+                     struct halibut_error *err)
+{
+	char with_star[32];
+	char *host;
+	uint16_t port;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	if (digits_only(text) && strlen(text) < 20) {
+		snprintf(with_star, sizeof(with_star), "*:%s", text);
+		text = with_star;
+	}
+	rc = hbt_parse_host_port(text, 0, &host, &port, err);
+	if (rc != HALIBUT_OK)
+		return rc;
+	out->any = strcmp(host, "*") == 0;
+	if (!set_v6(out, out->any ? "::" : host, port) &&
+	    !set_v4(out, host, port))
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "\"%s\" is no numeric address; write it as "
+		                   "in \"10943\", \"192.0.2.1:10943\" or "
+		                   "\"[::1]:10943\"",
+		                   text);
+	free(host);
+	return rc;
+}
+
+/* Accepting */
+
+static void set_reading(struct hbt_listeners *ls, bool on)
+{
+	for (size_t i = 0; i < ls->n; i++) {
+		if (on)
+			event_add(ls->v[i].readable, NULL);
+		else
+			event_del(ls->v[i].readable);
+	}
+}
+
+void hbt_listeners_pause(struct hbt_listeners *ls, const char *why)
+{
+	if (why != NULL && !ls->reason_logged) {
+		log_warning("accepting no connections for now: %s", why);
+		ls->reason_logged = true;
+	}
+	if (!ls->paused)
+		set_reading(ls, false);
+	ls->paused = true;
+}
+
+void hbt_listeners_resume(struct hbt_listeners *ls)
+{
+	if (evtimer_pending(ls->retry, NULL))
+		return;
+	if (ls->paused)
+		set_reading(ls, true);
+	if (ls->reason_logged && ls->paused)
+		log_info("accepting connections again");
+	ls->paused = false;
+	ls->reason_logged = false;
+}
+
+static void retry_after(struct hbt_listeners *ls, unsigned ms)
+{
+	struct timeval tv = {.tv_sec = ms / 1000,
+	                     .tv_usec = (ms % 1000) * 1000};
+
+	if (!ls->paused)
+		set_reading(ls, false);
+	ls->paused = true;
+	event_add(ls->retry, &tv);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_listeners *ls = arg;
+
+	(void)fd;
+	(void)what;
+	ls->paused = false;
+	set_reading(ls, true);
+}
+
+/* 5.1: from the third failure in a row on a pause that grows to 1 s. */
+static void accept_failed(struct listener *l, int error)
+{
+	struct hbt_listeners *ls = l->all;
+	unsigned n = ++ls->failures;
+	unsigned ms = (n > 3 ? n - 3 : 0) * 10;
+
+	if (ms > 1000)
+		ms = 1000;
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS ||
+	    error == ENOMEM)
+		ms = ms < 100 ? 100 : ms;
+	if (n == 1)
+		log_error("%s: cannot accept a connection: %s", l->address,
+		          strerror(error));
+	else if (n == 3)
+		log_error("%s: still cannot accept after 3 attempts: %s; "
+		          "trying again up to every second, silently",
+		          l->address, strerror(error));
+	if (n >= 3 || ms >= 100)
+		retry_after(ls, ms);
+}
+
+static bool is_news_about_the_peer(int error)
+{
+	return error == ECONNABORTED || error == EPROTO || error == EPERM ||
+	       error == ENETDOWN || error == EHOSTUNREACH ||
+	       error == ENETUNREACH || error == ETIMEDOUT;
+}
+
+static void on_readable(evutil_socket_t unused, short what, void *arg)
+{
+	struct listener *l = arg;
+	struct hbt_listeners *ls = l->all;
+	struct sockaddr_storage sa;
+	char peer[HBT_ADDRESS_TEXT];
+	socklen_t len;
+	int fd;
+
+	(void)unused;
+	(void)what;
+	for (int i = 0; i < TURN_ACCEPTS && !ls->paused; i++) {
+		len = sizeof(sa);
+		fd = accept4(l->fd, (struct sockaddr *)&sa, &len,
+		             SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0 && (errno == EINTR || is_news_about_the_peer(errno)))
+			continue;
+		if (fd < 0 && errno == EAGAIN)
+			return;
+		if (fd < 0) {
+			accept_failed(l, errno);
+			return;
+		}
+		ls->failures = 0;
+		hbt_address_format((struct sockaddr *)&sa, peer, sizeof(peer));
+		/* The lowest free number is given: a high one tells how many
+		 * are open. This one is still served. */
+		if (fd >= ls->highest_fd) {
+			hbt_listeners_pause(ls, "nearly all file descriptors "
+			                        "are in use; raise "
+			                        "LimitNOFILE");
+			retry_after(ls, 100);
+		}
+		if (!ls->ops.accepted(ls->ops.arg, fd, peer))
+			return;
+	}
+}
+
+/* Making them */
+
+static bool same_port_on_v4(const struct hbt_strings *addresses, uint16_t port)
+{
+	struct hbt_listen_address a;
+
+	for (size_t i = 0; i < addresses->n; i++)
+		if (hbt_listen_parse(addresses->v[i], &a, NULL) ==
+		            HALIBUT_OK &&
+		    a.sa.ss_family == AF_INET &&
+		    ((struct sockaddr_in *)(void *)&a.sa)->sin_port == port)
+			return true;
+	return false;
+}
+
+static int bind_socket(struct hbt_listen_address *a, bool only_v6)
+{
+	const int on = 1, off = 0;
+	int fd = socket(a->sa.ss_family,
+	                SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (a->sa.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? &on : &off,
+		           sizeof(on));
+	if (bind(fd, (struct sockaddr *)&a->sa, a->len) == 0 &&
+	    listen(fd, SOMAXCONN) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static int open_listener(struct hbt_listeners *ls, struct event_base *base,
+                         const struct hbt_strings *addresses, const char *text,
+                         struct halibut_error *err)
+{
+	struct listener *l = &ls->v[ls->n];
+	struct hbt_listen_address a;
+	struct sockaddr_in6 *v6 = (void *)&a.sa;
+	socklen_t len = sizeof(a.sa);
+	int rc = hbt_listen_parse(text, &a, err);
+
+	if (rc != HALIBUT_OK)
+		return rc;
+	l->all = ls;
+	l->fd = bind_socket(&a, a.sa.ss_family == AF_INET6 &&
+	                                v6->sin6_port != 0 &&
+	                                same_port_on_v4(addresses,
+	                                                v6->sin6_port));
+	if (l->fd < 0 && a.any && errno == EAFNOSUPPORT &&
+	    set_v4(&a, "0.0.0.0", ntohs(v6->sin6_port)))
+		l->fd = bind_socket(&a, false);
+	if (l->fd < 0)
+		return hbt_error_set(err, HALIBUT_ESYSTEM,
+		                     "cannot listen on %s: %s; see listen in "
+		                     "halibutd.conf(5)",
+		                     text, strerror(errno));
+	ls->n++;
+	getsockname(l->fd, (struct sockaddr *)&a.sa, &len);
+	hbt_address_format((struct sockaddr *)&a.sa, l->address,
+	                   sizeof(l->address));
+	l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable,
+	                        l);
+	return l->readable != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
+}
+
+static int highest_fd(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+	    limit.rlim_cur > 1 << 30)
+		return 1 << 30;
+	if (limit.rlim_cur <= 2 * SPARE_DESCRIPTORS)
+		return (int)limit.rlim_cur / 2;
+	return (int)limit.rlim_cur - SPARE_DESCRIPTORS;
+}
+
+int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
+                      const struct hbt_strings *addresses,
+                      const struct hbt_listen_ops *ops,
+                      struct halibut_error *err)
+{
+	struct hbt_listeners *ls = calloc(1, sizeof(*ls));
+	int rc = HALIBUT_ENOMEM;
+
+	*out = NULL;
+	if (ls == NULL ||
+	    (ls->v = calloc(addresses->n + 1, sizeof(*ls->v))) == NULL ||
+	    (ls->retry = evtimer_new(base, on_retry, ls)) == NULL)
+		goto out;
+	ls->ops = *ops;
+	ls->paused = true;
+	ls->highest_fd = highest_fd();
+	rc = HALIBUT_OK;
+	for (size_t i = 0; rc == HALIBUT_OK && i < addresses->n; i++)
+		rc = open_listener(ls, base, addresses, addresses->v[i], err);
+	if (rc != HALIBUT_OK)
+		goto out;
+	for (size_t i = 0; i < ls->n; i++)
+		log_info("listening on %s", ls->v[i].address);
+	*out = ls;
+	ls = NULL;
+out:
+	if (rc == HALIBUT_ENOMEM)
+		hbt_error_set(err, rc, "out of memory");
+	hbt_listeners_free(&ls);
+	return rc;
+}
+
+void hbt_listeners_free(struct hbt_listeners **at)
+{
+	struct hbt_listeners *ls = *at;
+
+	*at = NULL;
+	if (ls == NULL)
+		return;
+	for (size_t i = 0; i < ls->n; i++) {
+		if (ls->v[i].readable != NULL)
+			event_free(ls->v[i].readable);
+		close(ls->v[i].fd);
+	}
+	if (ls->retry != NULL)
+		event_free(ls->retry);
+	free(ls->v);
+	free(ls);
+}
+
+size_t hbt_listeners_count(const struct hbt_listeners *ls)
+{
+	return ls->n;
+}
+
+const char *hbt_listeners_address(const struct hbt_listeners *ls, size_t i)
+{
+	return ls->v[i].address;
+}

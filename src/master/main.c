@@ -1,0 +1,113 @@
+/* halibutd: options, configuration, start, run, stop. halibutd(8) */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/log.h"
+#include "master/master.h"
+
+#define DEFAULT_CONFIG HBT_SYSCONFDIR "/halibutd.conf"
+
+static const char usage[] =
+	"Usage: halibutd [-c FILE] [-t]\n"
+	"The Halibut gateway: joins those who call services with those who\n"
+	"host them, whoever of them dials. Runs in the foreground.\n"
+	"\n"
+	"  -c, --config FILE  configuration (" DEFAULT_CONFIG ")\n"
+	"  -t, --test         check the configuration, then end\n"
+	"  -V, --version      print the version, then end\n"
+	"  -h, --help         print this, then end\n"
+	"\n"
+	"Signals: TERM and INT stop it in order, a second one at once; HUP\n"
+	"reads trust, routes, services and polls again.\n"
+	"\n"
+	"  halibutd -t -c /etc/halibut/halibutd.conf\n";
+
+struct options {
+	const char *config;
+	bool test;
+};
+
+/* Ends the process for what needs no gateway. */
+static struct options read_options(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"test", no_argument, NULL, 't'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct options o = {.config = DEFAULT_CONFIG};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:tVh", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			o.config = optarg;
+			break;
+		case 't':
+			o.test = true;
+			break;
+		case 'V':
+			puts("halibutd " HBT_VERSION);
+			exit(0);
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			fputs("halibutd --help lists the options\n", stderr);
+			exit(2);
+		}
+	}
+	if (optind == argc)
+		return o;
+	fprintf(stderr,
+	        "halibutd: \"%s\" is no option; the configuration is named "
+	        "with -c FILE\n",
+	        argv[optind]);
+	exit(2);
+}
+
+/* Everything that a start would find wrong, short of opening sockets. */
+static int test(const struct hbt_config *cfg, struct halibut_error *err)
+{
+	struct hbt_credentials credentials;
+	struct hbt_identity identity;
+	int rc = hbt_credentials_load(&credentials, cfg, err);
+
+	hbt_credentials_fini(&credentials);
+	if (rc == HALIBUT_OK)
+		rc = hbt_identity_find(&identity, cfg, err);
+	if (rc == HALIBUT_OK)
+		printf("%s is right: %zu trusted, %zu routes, %zu services, "
+		       "%zu polled servers\n",
+		       cfg->path, cfg->trusted.n, cfg->n_routes,
+		       cfg->n_programs, cfg->n_polls);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = read_options(argc, argv);
+	struct halibut_error err = {0};
+	struct hbt_config *cfg = NULL;
+	struct hbt_master *m = NULL;
+	int rc;
+
+	hbt_log_set_process("master");
+	rc = hbt_config_load(&cfg, options.config, &err);
+	if (rc == HALIBUT_OK && options.test) {
+		rc = test(cfg, &err);
+	} else if (rc == HALIBUT_OK) {
+		rc = hbt_master_start(&m, cfg, &err);
+		cfg = NULL;
+		if (rc == HALIBUT_OK)
+			hbt_master_run(m);
+	}
+	if (rc != HALIBUT_OK)
+		fprintf(stderr, "halibutd: %s\n", err.message);
+	hbt_master_free(&m);
+	hbt_config_free(&cfg);
+	halibut_error_clear(&err);
+	return rc == HALIBUT_OK ? 0 : 1;
+}

@@ -1,0 +1,349 @@
+/* Starting, running and stopping a node. */
+#include "master/master.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/timespan.h"
+
+#define TRIM_INTERVAL_S 60
+#define TRIM_IDLE_MS (10 * 60 * 1000)
+
+/* What workers and clients bring */
+
+static void worker_ready(void *arg, struct hbt_worker *w)
+{
+	struct hbt_master *m = arg;
+
+	hbt_provision_worker(m, w);
+	hbt_dispatch_review(m);
+}
+
+static int worker_message(void *arg, struct hbt_worker *w,
+                          struct hbt_ipc_msg *msg)
+{
+	struct hbt_master *m = arg;
+
+	switch (msg->type) {
+	case HBT_IPC_CALL:
+	case HBT_IPC_ANSWER:
+	case HBT_IPC_FAIL:
+	case HBT_IPC_CANCEL:
+	case HBT_IPC_RETURN:
+		return hbt_calls_message(m->calls, &w->link, msg);
+	case HBT_IPC_SUBSCRIBE:
+	case HBT_IPC_UNSUBSCRIBE:
+	case HBT_IPC_OFFER:
+	case HBT_IPC_WITHDRAW:
+		if (w->link.kind != HBT_PEER_CONNECTION_WORKER)
+			return HALIBUT_EPROTO;
+		return hbt_subscriptions_message(m->subscriptions, &w->link,
+		                                 msg);
+	case HBT_IPC_STATS:
+		hbt_dispatch_review(m);
+		return HALIBUT_OK;
+	case HBT_IPC_REFUSED: /* the worker has logged it */
+		return HALIBUT_OK;
+	default:
+		return HALIBUT_EPROTO;
+	}
+}
+
+static void forget_link(struct hbt_master *m, struct hbt_link *link)
+{
+	hbt_subscriptions_link_gone(m->subscriptions, link);
+	hbt_calls_link_gone(m->calls, link);
+}
+
+static void worker_lost(void *arg, struct hbt_worker *w)
+{
+	struct hbt_master *m = arg;
+
+	forget_link(m, &w->link);
+	hbt_dispatch_review(m);
+}
+
+static void client_lost(void *arg, struct hbt_client *c)
+{
+	forget_link(arg, &c->link);
+}
+
+/* Stopping */
+
+static void advance(struct hbt_master *m)
+{
+	if (m->state == MASTER_DRAINING &&
+	    hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER) == 0) {
+		m->state = MASTER_CLOSING;
+		hbt_workers_stop(m->workers, HBT_PEER_SERVICE_WORKER, true);
+	}
+	if (m->state == MASTER_CLOSING &&
+	    hbt_workers_left(m->workers, HBT_PEER_SERVICE_WORKER) == 0) {
+		m->state = MASTER_STOPPED;
+		event_base_loopexit(m->base, NULL);
+	}
+}
+
+static void worker_gone(void *arg, struct hbt_worker *w)
+{
+	(void)w;
+	advance(arg);
+}
+
+static void on_stop_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_master *m = arg;
+
+	(void)fd;
+	(void)what;
+	hbt_workers_kill_all(m->workers, "it did not stop within stop_timeout");
+}
+
+void hbt_master_stop(struct hbt_master *m, const char *why)
+{
+	int64_t ms = m->cfg->stop_timeout_ms;
+	struct timeval tv = {.tv_sec = ms / 1000,
+	                     .tv_usec = (ms % 1000) * 1000};
+
+	if (m->state != MASTER_RUNNING) {
+		log_warning("stopping at once: %s", why);
+		hbt_workers_kill_all(m->workers, "told to stop twice");
+		return;
+	}
+	log_info("stopping: %s", why);
+	m->state = MASTER_DRAINING;
+	hbt_listeners_free(&m->listeners);
+	event_add(m->stop_timer, &tv);
+	hbt_calls_stop(m->calls);
+	hbt_workers_stop(m->workers, HBT_PEER_CONNECTION_WORKER, true);
+	advance(m);
+}
+
+/* Signals */
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct hbt_master *m = arg;
+	struct halibut_error err = {0};
+
+	(void)what;
+	switch (number) {
+	case SIGCHLD:
+		hbt_workers_reap(m->workers);
+		break;
+	case SIGHUP:
+		(void)hbt_master_reload(m, &err); /* it logs how that went */
+		halibut_error_clear(&err);
+		break;
+	default:
+		hbt_master_stop(m, number == SIGINT ? "interrupted"
+		                                    : "told by SIGTERM");
+	}
+}
+
+static int catch_signals(struct hbt_master *m)
+{
+	static const int numbers[4] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT};
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < 4; i++) {
+		m->signals[i] =
+			evsignal_new(m->base, numbers[i], on_signal, m);
+		if (m->signals[i] == NULL || event_add(m->signals[i], NULL) != 0)
+			return HALIBUT_ENOMEM;
+	}
+	return HALIBUT_OK;
+}
+
+static void on_trim(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_master *m = arg;
+
+	(void)fd;
+	(void)what;
+	hbt_switchboard_trim(m->switchboard, TRIM_IDLE_MS);
+}
+
+/* Starting */
+
+static int make_timers(struct hbt_master *m)
+{
+	const struct timeval minute = {.tv_sec = TRIM_INTERVAL_S};
+
+	m->trim_timer = event_new(m->base, -1, EV_PERSIST, on_trim, m);
+	m->stop_timer = evtimer_new(m->base, on_stop_timeout, m);
+	if (m->trim_timer == NULL || m->stop_timer == NULL)
+		return HALIBUT_ENOMEM;
+	return event_add(m->trim_timer, &minute) == 0 ? HALIBUT_OK
+	                                              : HALIBUT_ENOMEM;
+}
+
+static int make_switchboard(struct hbt_master *m)
+{
+	const struct hbt_calls_env env = {
+		.base = m->base,
+		.dialler = hbt_dispatch_dialler,
+		.host = hbt_dispatch_host,
+		.arg = m,
+	};
+	struct hbt_calls_env with_queues = env;
+
+	m->switchboard = hbt_switchboard_new(m->base, NULL, NULL);
+	if (m->switchboard == NULL)
+		return HALIBUT_ENOMEM;
+	with_queues.switchboard = m->switchboard;
+	m->subscriptions = hbt_subscriptions_new(m->switchboard);
+	m->calls = hbt_calls_new(&with_queues);
+	if (m->subscriptions == NULL || m->calls == NULL)
+		return HALIBUT_ENOMEM;
+	hbt_subscriptions_configure(m->subscriptions, m->cfg);
+	hbt_calls_configure(m->calls, m->cfg);
+	return HALIBUT_OK;
+}
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static unsigned count_workers(const struct hbt_config *cfg)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (cfg->workers > 0)
+		return (unsigned)cfg->workers;
+	return cores < 1 ? 1 : cores > 256 ? 256 : (unsigned)cores;
+}
+
+static int start_workers(struct hbt_master *m, struct halibut_error *err)
+{
+	const struct hbt_workers_ops ops = {worker_ready, worker_message,
+	                                    worker_lost, worker_gone, m};
+	unsigned n = count_workers(m->cfg);
+	struct hbt_identity identity;
+	int rc = hbt_identity_find(&identity, m->cfg, err);
+
+	if (rc != HALIBUT_OK)
+		return rc;
+	m->max_connections_a_worker = hbt_dispatch_limit(m->cfg, n);
+	rc = hbt_workers_new(&m->workers, m->base, m->cfg, &identity, &ops);
+	for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
+		rc = hbt_workers_add(m->workers, HBT_PEER_CONNECTION_WORKER);
+	if (rc == HALIBUT_OK && m->cfg->n_programs > 0)
+		rc = hbt_workers_add(m->workers, HBT_PEER_SERVICE_WORKER);
+	return rc;
+}
+
+static int start_sockets(struct hbt_master *m, struct halibut_error *err)
+{
+	const struct hbt_listen_ops listen_ops = {hbt_dispatch_accepted, m};
+	const struct hbt_control_ops control_ops = {hbt_orders_message,
+	                                            client_lost, m};
+	int rc = hbt_control_new(&m->control, m->base, m->cfg->control_socket,
+	                         m->cfg->control_mode, &control_ops, err);
+
+	if (rc != HALIBUT_OK)
+		return rc;
+	return hbt_listeners_new(&m->listeners, m->base, &m->cfg->listen,
+	                         &listen_ops, err);
+}
+
+static int start_all(struct hbt_master *m, struct halibut_error *err)
+{
+	int rc;
+
+	if ((rc = hbt_credentials_load(&m->credentials, m->cfg, err)) != 0)
+		return rc;
+	if ((rc = hbt_master_load_texts(m, m->cfg, err)) != 0)
+		return rc;
+	if (access(m->cfg->spool_directory, W_OK | X_OK) != 0)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "spool_directory %s is no directory that "
+		                     "can be written to; create it or name "
+		                     "another one",
+		                     m->cfg->spool_directory);
+	raise_descriptor_limit();
+	if ((m->base = event_base_new()) == NULL)
+		return HALIBUT_ENOMEM;
+	if ((rc = catch_signals(m)) != 0 || (rc = make_timers(m)) != 0 ||
+	    (rc = make_switchboard(m)) != 0 ||
+	    (rc = start_sockets(m, err)) != 0)
+		return rc;
+	return start_workers(m, err);
+}
+
+int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
+                     struct halibut_error *err)
+{
+	struct hbt_master *m = calloc(1, sizeof(*m));
+	int rc = HALIBUT_ENOMEM;
+
+	*out = NULL;
+	if (m == NULL) {
+		hbt_config_free(&cfg);
+		return hbt_error_set(err, rc, "out of memory");
+	}
+	m->cfg = cfg;
+	m->started = time(NULL);
+	m->started_ms = hbt_now_ms();
+	hbt_log_set_level((enum hbt_log_level)cfg->log_level);
+	rc = start_all(m, err);
+	if (rc != HALIBUT_OK && err->message == NULL)
+		hbt_error_set(err, rc, "%s", halibut_strerror(rc));
+	if (rc != HALIBUT_OK) {
+		hbt_master_free(&m);
+		return rc;
+	}
+	log_info("node %s, version %s, thumbprint %s, %zu trusted", cfg->node,
+	         HBT_VERSION, m->credentials.thumbprint, cfg->trusted.n);
+	*out = m;
+	return HALIBUT_OK;
+}
+
+void hbt_master_run(struct hbt_master *m)
+{
+	event_base_dispatch(m->base);
+	log_info("stopped");
+}
+
+static void free_event(struct event **e)
+{
+	if (*e != NULL)
+		event_free(*e);
+	*e = NULL;
+}
+
+void hbt_master_free(struct hbt_master **at)
+{
+	struct hbt_master *m = *at;
+
+	*at = NULL;
+	if (m == NULL)
+		return;
+	hbt_listeners_free(&m->listeners);
+	hbt_control_free(&m->control);
+	hbt_workers_free(&m->workers);
+	hbt_calls_free(&m->calls);
+	hbt_subscriptions_free(&m->subscriptions);
+	hbt_switchboard_free(&m->switchboard);
+	for (size_t i = 0; i < 4; i++)
+		free_event(&m->signals[i]);
+	free_event(&m->trim_timer);
+	free_event(&m->stop_timer);
+	if (m->base != NULL)
+		event_base_free(m->base);
+	hbt_credentials_fini(&m->credentials);
+	free(m->friendly_page);
+	free(m->friendly_headers);
+	free(m->reload_error);
+	hbt_config_free(&m->cfg);
+	free(m);
+}

@@ -1,0 +1,85 @@
+/* The master: what its parts have in common. */
+#ifndef HBT_MASTER_MASTER_H
+#define HBT_MASTER_MASTER_H
+
+#include <event2/event.h>
+#include <jansson.h>
+#include <time.h>
+#include "master/calls.h"
+#include "master/config.h"
+#include "master/control.h"
+#include "master/credentials.h"
+#include "master/listen.h"
+#include "master/subscriptions.h"
+#include "master/supervise.h"
+#include "queue/switchboard.h"
+
+enum hbt_master_state {
+	MASTER_RUNNING,
+	MASTER_DRAINING, /* connection workers finish their calls */
+	MASTER_CLOSING,  /* only service workers are left */
+	MASTER_STOPPED,  /* no worker is left; the loop ends */
+};
+
+struct hbt_master {
+	struct event_base *base;
+	enum hbt_master_state state;
+	struct hbt_config *cfg;
+	struct hbt_credentials credentials;
+	char *friendly_page, *friendly_headers; /* texts; NULL: none */
+
+	struct hbt_switchboard *switchboard;
+	struct hbt_subscriptions *subscriptions;
+	struct hbt_calls *calls;
+	struct hbt_listeners *listeners; /* NULL while stopping */
+	struct hbt_workers *workers;
+	struct hbt_control *control;
+	unsigned next_worker; /* where the search for one begins */
+	int max_connections_a_worker;
+
+	struct event *signals[4];
+	struct event *trim_timer, *stop_timer;
+
+	time_t started;
+	int64_t started_ms;
+	uint64_t accepted;
+	uint64_t reloads;
+	char *reload_error; /* of the last one; NULL: it went well */
+};
+
+/* master.c. On failure *out is NULL and err says why; takes cfg over. */
+int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
+                     struct halibut_error *err);
+/* Until it was told to stop, and all ended. */
+void hbt_master_run(struct hbt_master *m);
+void hbt_master_free(struct hbt_master **m);
+/* The first time in order, the second time at once. */
+void hbt_master_stop(struct hbt_master *m, const char *why);
+
+/* dispatch.c: connections and calls to workers. */
+bool hbt_dispatch_accepted(void *master, int fd, const char *peer);
+struct hbt_link *hbt_dispatch_dialler(void *master, const char *url);
+struct hbt_link *hbt_dispatch_host(void *master);
+/* Accept, or do not, by what the workers can take now. */
+void hbt_dispatch_review(struct hbt_master *m);
+int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers);
+
+/* provision.c: what workers must know. */
+void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w);
+/* The lists that a reload can change, to all. */
+void hbt_provision_lists(struct hbt_master *m);
+
+/* reload.c. HALIBUT_OK, or the old configuration stays and err says why. */
+int hbt_master_reload(struct hbt_master *m, struct halibut_error *err);
+/* The texts that the configuration names by path. */
+int hbt_master_load_texts(struct hbt_master *m, const struct hbt_config *cfg,
+                          struct halibut_error *err);
+
+/* status.c: a new reference, or NULL without memory. */
+json_t *hbt_status(struct hbt_master *m);
+
+/* orders.c: messages of control clients. */
+int hbt_orders_message(void *master, struct hbt_client *client,
+                       struct hbt_ipc_msg *msg);
+
+#endif

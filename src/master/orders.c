@@ -1,0 +1,72 @@
+/* What a control client may ask for. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "master/master.h"
+
+static void send_done(struct hbt_client *c, uint32_t id, bool ok,
+                      const char *text)
+{
+	struct hbt_wr w;
+
+	hbt_wr_init(&w, 65536);
+	hbt_wr_u8(&w, ok);
+	hbt_wr_cstr(&w, text);
+	if (hbt_link_send(&c->link, HBT_IPC_DONE, id, &w, -1) != HALIBUT_OK)
+		log_error("%s: cannot be answered", c->link.name);
+}
+
+static void send_status(struct hbt_master *m, struct hbt_client *c,
+                        uint32_t id)
+{
+	json_t *doc = hbt_status(m);
+	char *text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
+	struct hbt_wr w;
+
+	json_decref(doc);
+	if (text == NULL) {
+		send_done(c, id, false, "out of memory");
+		return;
+	}
+	hbt_wr_init(&w, HBT_IPC_MAX_BODY);
+	hbt_wr_str(&w, text, strlen(text));
+	free(text);
+	if (hbt_link_send(&c->link, HBT_IPC_STATUS_DOC, id, &w, -1) !=
+	    HALIBUT_OK)
+		log_error("%s: cannot be sent the status", c->link.name);
+}
+
+static void reload(struct hbt_master *m, struct hbt_client *c, uint32_t id)
+{
+	struct halibut_error err = {0};
+	int rc;
+
+	log_info("%s: asked to read the configuration again", c->link.name);
+	rc = hbt_master_reload(m, &err);
+	send_done(c, id, rc == HALIBUT_OK, err.message);
+	halibut_error_clear(&err);
+}
+
+int hbt_orders_message(void *master, struct hbt_client *c,
+                       struct hbt_ipc_msg *msg)
+{
+	struct hbt_master *m = master;
+
+	switch (msg->type) {
+	case HBT_IPC_STATUS:
+		send_status(m, c, msg->id);
+		return HALIBUT_OK;
+	case HBT_IPC_RELOAD:
+		reload(m, c, msg->id);
+		return HALIBUT_OK;
+	case HBT_IPC_SHUTDOWN:
+		send_done(c, msg->id, true, NULL);
+		hbt_master_stop(m, c->link.name);
+		return HALIBUT_OK;
+	case HBT_IPC_CALL:
+	case HBT_IPC_CANCEL:
+		return hbt_calls_message(m->calls, &c->link, msg);
+	default:
+		return HALIBUT_EPROTO;
+	}
+}

@@ -1,0 +1,125 @@
+/* What workers must know: as messages, since they read no files. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "master/master.h"
+
+static void tell(struct hbt_worker *w, enum hbt_ipc_type type,
+                 struct hbt_wr *wr)
+{
+	int rc = hbt_link_send(&w->link, type, 0, wr, -1);
+
+	if (rc != HALIBUT_OK)
+		log_error("%s: does not get its settings (message %d): %s",
+		          w->link.name, (int)type, halibut_strerror(rc));
+}
+
+static void send_settings(struct hbt_master *m, struct hbt_worker *w)
+{
+	bool needs_key = w->link.kind == HBT_PEER_CONNECTION_WORKER;
+	const struct hbt_config *cfg = m->cfg;
+	const struct hbt_settings s = {
+		.index = w->index,
+		.node = cfg->node,
+		.log_level = (uint8_t)cfg->log_level,
+		.limits = cfg->limits,
+		.certificate_pem =
+			needs_key ? m->credentials.certificate_pem : NULL,
+		.key_pem = needs_key ? m->credentials.key_pem : NULL,
+		.friendly_page = m->friendly_page,
+		.friendly_headers = m->friendly_headers,
+		.spool_directory = cfg->spool_directory,
+		.serves_clients = cfg->serves_clients,
+	};
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_settings_put(&wr, &s);
+	tell(w, HBT_IPC_SETTINGS, &wr);
+}
+
+static void send_trust(struct hbt_master *m, struct hbt_worker *w)
+{
+	const struct hbt_trust *t = &m->cfg->trusted;
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_wr_u32(&wr, (uint32_t)t->n);
+	if (t->n > 0)
+		hbt_wr_bytes(&wr, t->list, t->n * sizeof(*t->list));
+	tell(w, HBT_IPC_TRUST, &wr);
+}
+
+/* How many of n connections are for worker index of workers: each gets its
+ * share, and the first ones do not get all the odd ones. */
+static uint32_t share(uint32_t n, uint32_t index, uint32_t workers,
+                      uint32_t first)
+{
+	uint32_t place = (index + workers - first % workers) % workers;
+
+	return n / workers + (place < n % workers);
+}
+
+static void send_polls(struct hbt_master *m, struct hbt_worker *w)
+{
+	uint32_t workers = (uint32_t)hbt_workers_left(
+		m->workers, HBT_PEER_CONNECTION_WORKER);
+	uint32_t n = 0;
+	struct hbt_wr wr, list;
+
+	hbt_wr_init(&list, HBT_IPC_MAX_BODY);
+	for (size_t i = 0; i < m->cfg->n_polls; i++) {
+		struct hbt_poll p = m->cfg->polls[i];
+
+		p.connections =
+			share(p.connections, w->index, workers, (uint32_t)i);
+		if (p.connections == 0)
+			continue;
+		hbt_poll_put(&list, &p);
+		n++;
+	}
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_wr_u32(&wr, n);
+	if (list.buf.len > 0)
+		hbt_wr_bytes(&wr, list.buf.data, list.buf.len);
+	if (wr.status == HALIBUT_OK)
+		wr.status = list.status;
+	hbt_wr_fini(&list);
+	tell(w, HBT_IPC_POLLS, &wr);
+}
+
+static void send_programs(struct hbt_master *m, struct hbt_worker *w)
+{
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_wr_u32(&wr, (uint32_t)m->cfg->n_programs);
+	for (size_t i = 0; i < m->cfg->n_programs; i++)
+		hbt_program_put(&wr, &m->cfg->programs[i]);
+	tell(w, HBT_IPC_PROGRAMS, &wr);
+}
+
+static void send_lists(struct hbt_master *m, struct hbt_worker *w)
+{
+	if (w->link.kind == HBT_PEER_CONNECTION_WORKER) {
+		send_trust(m, w);
+		send_polls(m, w);
+	} else {
+		send_programs(m, w);
+	}
+}
+
+void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
+{
+	send_settings(m, w);
+	send_lists(m, w);
+}
+
+void hbt_provision_lists(struct hbt_master *m)
+{
+	struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (w->state == WORKER_READY)
+			send_lists(m, w);
+}

@@ -1,0 +1,476 @@
+#include "master/supervise.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "base/log.h"
+#include "base/timespan.h"
+#include "master/config_units.h"
+
+/* A worker that lived as long is healthy: its delay starts anew. */
+#define HEALTHY_MS 60000
+/* Between the end of a channel and that of its process. */
+#define LAST_MOMENT_MS 1000
+#define MAX_WORKERS 260
+
+struct hbt_workers {
+	struct event_base *base;
+	const struct hbt_config *cfg;
+	struct hbt_identity identity;
+	struct hbt_workers_ops ops;
+	struct hbt_worker *v[MAX_WORKERS];
+	size_t n;
+	bool stopping[HBT_PEER_CONTROL]; /* by kind: none is started */
+};
+
+static const char *const state_names[WORKER_STATE_COUNT] = {
+	[WORKER_RESTING] = "resting",   [WORKER_STARTING] = "starting",
+	[WORKER_READY] = "ready",       [WORKER_STOPPING] = "stopping",
+	[WORKER_LOST] = "lost",         [WORKER_GONE] = "gone",
+};
+
+static const bool may[WORKER_STATE_COUNT][WORKER_STATE_COUNT] = {
+	[WORKER_RESTING] = {[WORKER_STARTING] = true, [WORKER_GONE] = true},
+	[WORKER_STARTING] = {[WORKER_READY] = true,
+                             [WORKER_STOPPING] = true,
+                             [WORKER_LOST] = true},
+	[WORKER_READY] = {[WORKER_STOPPING] = true, [WORKER_LOST] = true},
+	[WORKER_STOPPING] = {[WORKER_LOST] = true},
+	[WORKER_LOST] = {[WORKER_RESTING] = true, [WORKER_GONE] = true},
+};
+
+static void start(struct hbt_worker *w);
+static void lose(struct hbt_worker *w, const char *why);
+
+static void start_timer(struct hbt_worker *w, int64_t ms)
+{
+	struct timeval tv = {.tv_sec = ms / 1000,
+	                     .tv_usec = (ms % 1000) * 1000};
+
+	event_add(w->timer, &tv);
+}
+
+/* The one place where a worker changes state and timer. */
+static void set_state(struct hbt_worker *w, enum hbt_worker_state to)
+{
+	const struct hbt_config *cfg = w->all->cfg;
+
+	assert(may[w->state][to]);
+	log_debug("%s: %s -> %s", w->link.name, state_names[w->state],
+	          state_names[to]);
+	w->state = to;
+	event_del(w->timer);
+	if (to == WORKER_RESTING)
+		start_timer(w, w->delay_ms);
+	else if (to == WORKER_STARTING)
+		start_timer(w, cfg->worker_start_timeout_ms);
+	else if (to == WORKER_READY)
+		start_timer(w, cfg->worker_ping_interval_ms);
+	else if (to == WORKER_LOST)
+		start_timer(w, LAST_MOMENT_MS);
+	/* STOPPING is bounded by stop_timeout of the whole node. */
+}
+
+const char *hbt_worker_state_name(enum hbt_worker_state state)
+{
+	return state_names[state];
+}
+
+static bool is_stopping(const struct hbt_worker *w)
+{
+	return w->all->stopping[w->link.kind];
+}
+
+static const char *program_of(enum hbt_peer_kind kind)
+{
+	return kind == HBT_PEER_CONNECTION_WORKER ? "halibut-connection-worker"
+	                                          : "halibut-service-worker";
+}
+
+static void set_name(struct hbt_worker *w)
+{
+	const char *what = w->link.kind == HBT_PEER_CONNECTION_WORKER
+	                           ? "worker"
+	                           : "service worker";
+
+	if (w->pid > 0)
+		snprintf(w->link.name, sizeof(w->link.name), "%s %u (pid %d)",
+		         what, w->index, (int)w->pid);
+	else
+		snprintf(w->link.name, sizeof(w->link.name), "%s %u", what,
+		         w->index);
+}
+
+/* Ends */
+
+static void describe_exit(const struct hbt_worker *w, char *text, size_t size)
+{
+	int s = w->exit_status;
+
+	if (WIFSIGNALED(s))
+		snprintf(text, size, "signal %d (%s)", WTERMSIG(s),
+		         strsignal(WTERMSIG(s)));
+	else if (WEXITSTATUS(s) == 127)
+		snprintf(text, size, "status 127 (it could not be executed)");
+	else
+		snprintf(text, size, "status %d", WEXITSTATUS(s));
+}
+
+/* Neither process nor channel is left: what now? */
+static void rest_or_go(struct hbt_worker *w)
+{
+	const struct hbt_config *cfg = w->all->cfg;
+	bool expected = is_stopping(w);
+	char how[96], delay[32];
+
+	describe_exit(w, how, sizeof(how));
+	if (expected) {
+		log_info("%s: ended with %s", w->link.name, how);
+		set_state(w, WORKER_GONE);
+		w->all->ops.gone(w->all->ops.arg, w);
+		return;
+	}
+	if (w->delay_ms == 0 || hbt_now_ms() - w->started_ms > HEALTHY_MS)
+		w->delay_ms = cfg->worker_restart_delay_ms;
+	else
+		w->delay_ms *= 2;
+	if (w->delay_ms > cfg->worker_restart_delay_max_ms)
+		w->delay_ms = cfg->worker_restart_delay_max_ms;
+	hbt_format_duration(w->delay_ms, delay);
+	log_error("%s: ended with %s; another one starts in %s", w->link.name,
+	          how, delay);
+	set_name(w);
+	w->restarts++;
+	set_state(w, WORKER_RESTING);
+}
+
+static void close_channel(struct hbt_worker *w)
+{
+	if (w->link.ipc == NULL)
+		return;
+	w->all->ops.lost(w->all->ops.arg, w);
+	hbt_ipc_free(&w->link.ipc);
+	memset(&w->stats, 0, sizeof(w->stats));
+	w->handed = 0;
+}
+
+/* The one way to lose a worker, whatever the reason. */
+static void lose(struct hbt_worker *w, const char *why)
+{
+	if (w->state == WORKER_LOST)
+		return;
+	if (why != NULL)
+		log_error("%s: %s, killed", w->link.name, why);
+	set_state(w, WORKER_LOST);
+	close_channel(w);
+	if (w->pid == 0)
+		rest_or_go(w);
+	else if (why != NULL)
+		kill(w->pid, SIGKILL);
+	/* Else it is about to end by itself; the timer sees to it. */
+}
+
+static void reaped(struct hbt_worker *w, int status)
+{
+	w->pid = 0;
+	w->exit_status = status;
+	if (w->state == WORKER_LOST)
+		rest_or_go(w);
+	else if (w->link.ipc == NULL)
+		lose(w, NULL);
+	else /* its last words are read first; then its channel ends */
+		start_timer(w, LAST_MOMENT_MS);
+}
+
+void hbt_workers_reap(struct hbt_workers *ws)
+{
+	int status;
+	pid_t pid;
+
+	/* -1: as process 1 of a container we reap the children of others. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (size_t i = 0; i < ws->n; i++)
+			if (ws->v[i]->pid == pid) {
+				reaped(ws->v[i], status);
+				break;
+			}
+}
+
+/* Messages */
+
+static void on_hello(struct hbt_worker *w, struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	uint32_t protocol = hbt_rd_u32(&r);
+	uint8_t kind = hbt_rd_u8(&r);
+	uint32_t pid = hbt_rd_u32(&r);
+	char *version = hbt_rd_strdup(&r);
+
+	if (hbt_rd_finish(&r) != HALIBUT_OK || kind != w->link.kind ||
+	    pid != (uint32_t)w->pid || w->state != WORKER_STARTING)
+		lose(w, "its hello is wrong");
+	else if (protocol != HBT_IPC_PROTOCOL)
+		lose(w, "it is of another version than halibutd; install "
+		        "programs of the same version");
+	else {
+		log_info("%s: ready%s%s", w->link.name,
+		         version != NULL ? ", version " : "",
+		         version != NULL ? version : "");
+		w->answered = true;
+		w->heard_ms = hbt_now_ms();
+		set_state(w, WORKER_READY);
+		w->all->ops.ready(w->all->ops.arg, w);
+	}
+	free(version);
+}
+
+static void on_message(void *arg, struct hbt_ipc_msg *msg)
+{
+	struct hbt_worker *w = arg;
+	struct hbt_rd r;
+
+	w->heard_ms = hbt_now_ms();
+	if (msg->type == HBT_IPC_HELLO) {
+		on_hello(w, msg);
+		return;
+	}
+	if (w->state == WORKER_STARTING) {
+		lose(w, "it spoke before its hello");
+		return;
+	}
+	if (msg->type == HBT_IPC_PONG) {
+		w->answered = true;
+		return;
+	}
+	if (msg->type == HBT_IPC_STATS) {
+		r = hbt_rd_from(msg->data, msg->len);
+		hbt_worker_stats_get(&r, &w->stats);
+		w->handed = 0;
+	}
+	if (w->all->ops.message(w->all->ops.arg, w, msg) == HALIBUT_OK)
+		return;
+	log_error("%s: message of type %u, id %u is none that it may send",
+	          w->link.name, msg->type, msg->id);
+	lose(w, "it broke the protocol");
+}
+
+static void on_closed(void *arg, const char *why)
+{
+	struct hbt_worker *w = arg;
+
+	if (w->pid > 0 && !is_stopping(w))
+		log_debug("%s: channel closed: %s", w->link.name, why);
+	lose(w, NULL);
+}
+
+static void ping(struct hbt_worker *w)
+{
+	const struct hbt_config *cfg = w->all->cfg;
+	char why[96], limit[32];
+
+	if (!w->answered &&
+	    hbt_now_ms() - w->heard_ms > cfg->worker_hang_timeout_ms) {
+		hbt_format_duration(cfg->worker_hang_timeout_ms, limit);
+		snprintf(why, sizeof(why), "no answer to a ping within %s",
+		         limit);
+		lose(w, why);
+		return;
+	}
+	if (w->answered) {
+		w->answered = false;
+		w->heard_ms = hbt_now_ms();
+		hbt_ipc_send(w->link.ipc, HBT_IPC_PING, 0, NULL, 0, -1);
+	}
+	start_timer(w, cfg->worker_ping_interval_ms);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_worker *w = arg;
+	char why[64], limit[32];
+
+	(void)fd;
+	(void)what;
+	if (w->state == WORKER_RESTING) {
+		start(w);
+	} else if (w->state == WORKER_LOST) {
+		kill(w->pid, SIGKILL);
+	} else if (w->pid == 0) {
+		lose(w, NULL);
+	} else if (w->state == WORKER_STARTING) {
+		hbt_format_duration(w->all->cfg->worker_start_timeout_ms,
+		                    limit);
+		snprintf(why, sizeof(why), "no hello within %s", limit);
+		lose(w, why);
+	} else if (w->state == WORKER_READY) {
+		ping(w);
+	}
+}
+
+/* Beginnings */
+
+static int launch(struct hbt_worker *w, struct halibut_error *err)
+{
+	static const struct hbt_ipc_ops ops = {on_message, on_closed};
+	struct hbt_workers *ws = w->all;
+	char path[4096];
+	int fd, rc;
+
+	snprintf(path, sizeof(path), "%s/%s", ws->cfg->worker_directory,
+	         program_of(w->link.kind));
+	rc = hbt_spawn(path, &ws->identity, &w->pid, &fd, err);
+	if (rc != HALIBUT_OK) {
+		w->pid = 0;
+		return rc;
+	}
+	rc = hbt_ipc_new(&w->link.ipc, ws->base, fd, HBT_IPC_MAX_BODY, &ops, w);
+	if (rc != HALIBUT_OK)
+		hbt_error_set(err, rc, "%s: no channel: %s", path,
+		              halibut_strerror(rc));
+	return rc;
+}
+
+static void start(struct hbt_worker *w)
+{
+	struct halibut_error err = {0};
+
+	w->exit_status = 127 << 8;
+	w->started_ms = hbt_now_ms();
+	set_state(w, WORKER_STARTING);
+	if (launch(w, &err) != HALIBUT_OK) {
+		log_error("%s: %s", w->link.name, err.message);
+		lose(w, NULL);
+	} else {
+		set_name(w);
+	}
+	halibut_error_clear(&err);
+}
+
+int hbt_workers_add(struct hbt_workers *ws, enum hbt_peer_kind kind)
+{
+	struct hbt_worker *w;
+
+	if (ws->n == MAX_WORKERS)
+		return HALIBUT_ELIMIT;
+	w = calloc(1, sizeof(*w));
+	if (w == NULL ||
+	    (w->timer = evtimer_new(ws->base, on_timer, w)) == NULL) {
+		free(w);
+		return HALIBUT_ENOMEM;
+	}
+	w->all = ws;
+	w->link.kind = kind;
+	for (size_t i = 0; i < ws->n; i++)
+		w->index += ws->v[i]->link.kind == kind;
+	w->state = WORKER_RESTING;
+	set_name(w);
+	ws->v[ws->n++] = w;
+	start(w);
+	return HALIBUT_OK;
+}
+
+/* Stopping */
+
+static void stop(struct hbt_worker *w, bool drain)
+{
+	uint8_t body = drain;
+
+	switch (w->state) {
+	case WORKER_RESTING:
+		set_state(w, WORKER_GONE);
+		w->all->ops.gone(w->all->ops.arg, w);
+		break;
+	case WORKER_STARTING:
+	case WORKER_READY:
+		set_state(w, WORKER_STOPPING);
+		hbt_ipc_send(w->link.ipc, HBT_IPC_STOP, 0, &body, 1, -1);
+		break;
+	default:
+		break;
+	}
+}
+
+void hbt_workers_stop(struct hbt_workers *ws, enum hbt_peer_kind kind,
+                      bool drain)
+{
+	ws->stopping[kind] = true;
+	for (size_t i = 0; i < ws->n; i++)
+		if (ws->v[i]->link.kind == kind)
+			stop(ws->v[i], drain);
+}
+
+void hbt_workers_kill_all(struct hbt_workers *ws, const char *why)
+{
+	for (size_t i = 0; i < ws->n; i++) {
+		struct hbt_worker *w = ws->v[i];
+
+		ws->stopping[w->link.kind] = true;
+		if (w->state == WORKER_RESTING)
+			stop(w, false);
+		else if (w->state != WORKER_GONE)
+			lose(w, why);
+	}
+}
+
+int hbt_workers_new(struct hbt_workers **out, struct event_base *base,
+                    const struct hbt_config *cfg,
+                    const struct hbt_identity *identity,
+                    const struct hbt_workers_ops *ops)
+{
+	struct hbt_workers *ws = calloc(1, sizeof(*ws));
+
+	*out = ws;
+	if (ws == NULL)
+		return HALIBUT_ENOMEM;
+	ws->base = base;
+	ws->cfg = cfg;
+	ws->identity = *identity;
+	ws->ops = *ops;
+	return HALIBUT_OK;
+}
+
+void hbt_workers_free(struct hbt_workers **at)
+{
+	struct hbt_workers *ws = *at;
+
+	*at = NULL;
+	if (ws == NULL)
+		return;
+	for (size_t i = 0; i < ws->n; i++) {
+		struct hbt_worker *w = ws->v[i];
+
+		close_channel(w);
+		if (w->pid > 0) {
+			kill(w->pid, SIGKILL);
+			waitpid(w->pid, NULL, 0);
+		}
+		event_free(w->timer);
+		free(w);
+	}
+	free(ws);
+}
+
+void hbt_workers_configure(struct hbt_workers *ws,
+                           const struct hbt_config *cfg)
+{
+	ws->cfg = cfg;
+}
+
+struct hbt_worker *hbt_workers_at(const struct hbt_workers *ws, size_t i)
+{
+	return i < ws->n ? ws->v[i] : NULL;
+}
+
+size_t hbt_workers_left(const struct hbt_workers *ws, enum hbt_peer_kind kind)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < ws->n; i++)
+		left += ws->v[i]->link.kind == kind &&
+		        ws->v[i]->state != WORKER_GONE;
+	return left;
+}

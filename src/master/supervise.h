@@ -1,0 +1,84 @@
+/*
+ * The worker processes: starting them, noticing that one hangs or is gone,
+ * starting another. What they say is for others: hbt_workers_ops.
+ */
+#ifndef HBT_MASTER_SUPERVISE_H
+#define HBT_MASTER_SUPERVISE_H
+
+#include <event2/event.h>
+#include <sys/types.h>
+#include "master/config.h"
+#include "master/link.h"
+#include "master/spawn.h"
+
+enum hbt_worker_state {
+	WORKER_RESTING,  /* no process; the timer starts one */
+	WORKER_STARTING, /* has to say hello before the timer ends */
+	WORKER_READY,    /* said hello; is pinged */
+	WORKER_STOPPING, /* was told to stop; nothing new goes to it */
+	WORKER_LOST,     /* no channel any more; was killed, is to be reaped */
+	WORKER_GONE,     /* no process, and none follows */
+	WORKER_STATE_COUNT,
+};
+
+struct hbt_workers;
+
+struct hbt_worker {
+	struct hbt_link link; /* ipc is NULL without a channel */
+	struct hbt_workers *all;
+	unsigned index;
+	enum hbt_worker_state state;
+	pid_t pid; /* 0: none, or reaped */
+	int exit_status; /* of the last process, as waitpid() gives it */
+	unsigned restarts;
+	int64_t started_ms, heard_ms;
+	int64_t delay_ms; /* before the next start */
+	bool answered; /* the last ping */
+	struct event *timer;
+	struct hbt_worker_stats stats; /* as it last said */
+	uint32_t handed; /* connections since then */
+};
+
+struct hbt_workers_ops {
+	/* It said hello: tell it what it must know. */
+	void (*ready)(void *arg, struct hbt_worker *w);
+	/* Any message that is not the supervisor's. A status other than OK
+	 * ends the worker. */
+	int (*message)(void *arg, struct hbt_worker *w,
+	               struct hbt_ipc_msg *msg);
+	/* Its channel is lost; nothing can be sent to it. */
+	void (*lost)(void *arg, struct hbt_worker *w);
+	/* It became WORKER_GONE. */
+	void (*gone)(void *arg, struct hbt_worker *w);
+	void *arg;
+};
+
+/* cfg must outlive it or be replaced by hbt_workers_configure(). */
+int hbt_workers_new(struct hbt_workers **out, struct event_base *base,
+                    const struct hbt_config *cfg,
+                    const struct hbt_identity *identity,
+                    const struct hbt_workers_ops *ops);
+/* Kills and reaps what is left. */
+void hbt_workers_free(struct hbt_workers **ws);
+void hbt_workers_configure(struct hbt_workers *ws,
+                           const struct hbt_config *cfg);
+
+/* Adds one and starts it. Its number is the next of its kind. */
+int hbt_workers_add(struct hbt_workers *ws, enum hbt_peer_kind kind);
+
+/* Reaps every child that ended; for SIGCHLD. */
+void hbt_workers_reap(struct hbt_workers *ws);
+
+/* Tells all of a kind to stop and not to be started again. */
+void hbt_workers_stop(struct hbt_workers *ws, enum hbt_peer_kind kind,
+                      bool drain);
+/* SIGKILL for all that are still there; why is for the log. */
+void hbt_workers_kill_all(struct hbt_workers *ws, const char *why);
+
+/* In order of addition; NULL behind the last one. */
+struct hbt_worker *hbt_workers_at(const struct hbt_workers *ws, size_t i);
+/* Those of a kind that are not WORKER_GONE. */
+size_t hbt_workers_left(const struct hbt_workers *ws, enum hbt_peer_kind kind);
+const char *hbt_worker_state_name(enum hbt_worker_state state);
+
+#endif
