@@ -358,16 +358,16 @@ static uint8_t *read_memfd(int fd, uint64_t len, const char **why)
 
 	/* Only memory has seals, so reading it cannot block either. */
 	if (seals < 0 || (seals & SEALS) != SEALS) {
-		*why = "a body is no sealed memfd";
+		*why = "a body that is no sealed memfd";
 		return NULL;
 	}
 	if (fstat(fd, &st) != 0 || st.st_size < 0 ||
 	    (uint64_t)st.st_size != len) {
-		*why = "a body has another length than its frame says";
+		*why = "a body of another length than its frame says";
 		return NULL;
 	}
 	if ((body = malloc(len > 0 ? (size_t)len : 1)) == NULL) {
-		*why = "no memory for a body";
+		*why = "a body that finds no memory";
 		return NULL;
 	}
 	while (done < len) {
@@ -377,7 +377,7 @@ static uint8_t *read_memfd(int fd, uint64_t len, const char **why)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			*why = "a body cannot be read";
+			*why = "a body that cannot be read";
 			free(body);
 			return NULL;
 		}
@@ -412,7 +412,7 @@ static const char *handle_frame(struct hbt_ipc *ipc, size_t len,
 	msg.id = hbt_rd_u32(&r);
 	flags = hbt_rd_u32(&r);
 	if (r.status != 0 || magic != MAGIC)
-		return "not a frame of this version";
+		return "something that is no frame of this version";
 	if ((flags & ~(FLAG_MEMFD | FLAG_FD)) != 0)
 		return "unknown flags";
 	expected = (flags & FLAG_MEMFD ? 1 : 0) + (flags & FLAG_FD ? 1 : 0);

@@ -165,7 +165,7 @@ static void answer(struct carrier *c)
 	do {                                                                   \
 		int64_t give_up = hbt_now_ms() + PATIENCE_MS;                  \
                                                                                \
-		event_base_loop(base, EVLOOP_NONBLOCK);                        \
+		event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);                        \
 		while (!(condition)) {                                         \
 			assert_true(hbt_now_ms() < give_up);                   \
 			turn();                                                \
