@@ -59,6 +59,7 @@ static void identity(struct hbt_exchange *ex, const struct hbt_event *ev)
 		preamble(ex, ev);
 		return;
 	}
+	ex_stop_timer(ex);
 	switch (ev->identity) {
 	case HBT_IDENTITY_CLIENT:
 		ex->role = &ex_serve_client;

@@ -192,11 +192,10 @@ void hbt_exchange_env_fini(struct hbt_exchange_env *env)
 
 static void stop_timers(struct hbt_exchange *ex)
 {
-	if (ex->tick != NULL)
-		event_free(ex->tick);
+	ex_stop_timer(ex);
 	if (ex->aborting != NULL)
 		event_free(ex->aborting);
-	ex->tick = ex->aborting = NULL;
+	ex->aborting = NULL;
 }
 
 static void release(struct hbt_exchange *ex, const struct halibut_error *why,
@@ -302,6 +301,42 @@ static struct hbt_exchange *exchange_new(struct hbt_exchange_env *env,
 	return ex;
 }
 
+static void opening_took_too_long(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_exchange *ex = arg;
+
+	(void)fd;
+	(void)what;
+	ex_close_with(ex, HALIBUT_ETIMEOUT,
+	              "%s did not identify itself within %lld ms",
+	              hbt_conn_peer_address(ex->conn),
+	              (long long)ex->env->limits->handshake_total_timeout_ms);
+}
+
+void ex_start_timer(struct hbt_exchange *ex, int64_t ms, event_callback_fn fn)
+{
+	struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+	/* One list for all connections with this interval, not a heap. */
+	const struct timeval *common =
+		event_base_init_common_timeout(ex->env->base, &tv);
+
+	if (ex->tick != NULL && event_get_callback(ex->tick) != fn) {
+		event_free(ex->tick);
+		ex->tick = NULL;
+	}
+	if (ex->tick == NULL)
+		ex->tick = evtimer_new(ex->env->base, fn, ex);
+	if (ex->tick != NULL)
+		evtimer_add(ex->tick, common != NULL ? common : &tv);
+}
+
+void ex_stop_timer(struct hbt_exchange *ex)
+{
+	if (ex->tick != NULL)
+		event_free(ex->tick);
+	ex->tick = NULL;
+}
+
 int hbt_exchange_accept(struct hbt_exchange **out,
                         struct hbt_exchange_env *env, struct hbt_tls *tls,
                         int fd, const struct hbt_exchange_ops *ops, void *arg)
@@ -320,6 +355,9 @@ int hbt_exchange_accept(struct hbt_exchange **out,
 		free_now(ex);
 		return rc;
 	}
+	/* A byte now and then may not hold a place for ever. */
+	ex_start_timer(ex, env->limits->handshake_total_timeout_ms,
+	               opening_took_too_long);
 	hbt_conn_write_timeout(ex->conn,
 	                       env->limits->tcp_client_send_timeout_ms);
 	*out = ex;

@@ -4,8 +4,6 @@
  * connection alive; a request that comes in the middle of that waits for the
  * NEXT that follows.
  */
-#include <sys/time.h>
-
 #include "exchange/private.h"
 
 static void say_nothing_to_do(evutil_socket_t fd, short what, void *arg)
@@ -25,16 +23,8 @@ static void say_nothing_to_do(evutil_socket_t fd, short what, void *arg)
 
 static void start_tick(struct hbt_exchange *ex)
 {
-	int64_t ms = ex->env->limits->polling_queue_wait_timeout_ms;
-	struct timeval tv = {ms / 1000, ms % 1000 * 1000};
-	/* One list for all connections with this interval, not a heap. */
-	const struct timeval *common =
-		event_base_init_common_timeout(ex->env->base, &tv);
-
-	if (ex->tick == NULL)
-		ex->tick = evtimer_new(ex->env->base, say_nothing_to_do, ex);
-	if (ex->tick != NULL)
-		evtimer_add(ex->tick, common != NULL ? common : &tv);
+	ex_start_timer(ex, ex->env->limits->polling_queue_wait_timeout_ms,
+	               say_nothing_to_do);
 }
 
 void ex_feed_ready(struct hbt_exchange *ex)

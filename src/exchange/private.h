@@ -49,7 +49,7 @@ struct hbt_exchange {
 	bool in_null;      /* the message was the null message */
 	size_t in_scanned; /* head of the input the reader has seen already */
 
-	struct event *tick; /* FEED_SUBSCRIBER: time for a null message */
+	struct event *tick; /* accepted: the opening; then null messages */
 	struct event *aborting;
 	struct hbt_exchange *next_retired;
 };
@@ -74,6 +74,10 @@ void ex_close(struct hbt_exchange *ex, const struct halibut_error *err);
 void ex_close_with(struct hbt_exchange *ex, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void ex_write_line(struct hbt_exchange *ex, const struct hbt_line *line);
+
+/* The one timer of an exchange beside its connection's deadlines. */
+void ex_start_timer(struct hbt_exchange *ex, int64_t ms, event_callback_fn fn);
+void ex_stop_timer(struct hbt_exchange *ex);
 
 /* send.c */
 void ex_send_start(struct hbt_exchange *ex); /* ex->out is set */
