@@ -82,7 +82,8 @@ static int reverse(struct halibut_runtime *rt, struct halibut_endpoint *to)
 		rc = halibut_call_add_stream(call, in, true, NULL);
 	if (rc == 0 && (rc = wait_for(call)) == 0) {
 		out = halibut_call_stream(call, 0);
-		n = out == NULL ? 0 : halibut_stream_read(out, buf, sizeof(buf));
+		n = out != NULL ? halibut_stream_read(out, buf, sizeof(buf))
+		                : 0;
 		printf("Reverse: %.*s\n", n > 0 ? (int)n : 0, buf);
 	}
 	halibut_call_free(&call);
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
 	int opt, rc;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt < 0 || opt >= N)
+		if (opt >= N)
 			return usage();
 		value[opt] = optarg;
 	}

@@ -14,10 +14,10 @@
  *   service --cert service.pem --poll https://127.0.0.1:10943 \
  *           --thumbprint SERVER --name poll://service-1
  *
- * CLIENT and SERVER are thumbprints; `halibutctl cert show FILE` prints them.
- * Outside this tree: cc service.c $(pkg-config --cflags --libs halibut libevent)
+ * --trust may be repeated. CLIENT and SERVER are thumbprints, which
+ * `halibutctl cert show FILE` prints. Outside this tree:
+ *   cc service.c $(pkg-config --cflags --libs halibut libevent)
  */
-#define _GNU_SOURCE /* asprintf */
 #include <event2/event.h>
 #include <getopt.h>
 #include <halibut/halibut.h>
@@ -26,22 +26,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SERVICE "IEchoService"
 #define REVERSE_MAX (64 * 1024 * 1024)
 
 /* A handler owes its request exactly one halibut_reply_*(). */
 static void say_hello(void *arg, struct halibut_request *req)
 {
 	char *name = halibut_request_argument_json(req, 0);
-	char *json = NULL;
+	size_t len = name != NULL ? strlen(name) : 0;
+	char *json = malloc(len + sizeof("Hello, !"));
 
 	(void)arg;
-	/* name is JSON text with its quotes: "World". */
-	if (name == NULL || name[0] != '"')
+	/* Both are JSON texts with their quotes: "World", "Hello, World!". */
+	if (json == NULL || len < 2 || name[0] != '"') {
 		halibut_reply_error(req, "SayHello wants a text", NULL);
-	else if (asprintf(&json, "\"Hello, %s", name + 1) < 0)
-		halibut_reply_error(req, "out of memory", NULL);
-	else
+	} else {
+		sprintf(json, "\"Hello, %.*s!\"", (int)(len - 2), name + 1);
 		halibut_reply_json(req, json, NULL, 0, NULL);
+	}
 	free(json);
 	free(name);
 }
@@ -84,8 +86,9 @@ static void reverse(void *arg, struct halibut_request *req)
 		                         "most 64 MiB", NULL);
 		return;
 	}
-	while (have < len && (n = halibut_stream_read(in, data + have,
-	                                              (size_t)(len - have))) > 0)
+	while (have < len &&
+	       (n = halibut_stream_read(in, data + have,
+	                                (size_t)(len - have))) > 0)
 		have += n;
 	for (int64_t i = 0, j = have - 1; i < j; i++, j--) {
 		char c = data[i];
@@ -127,13 +130,17 @@ static int failed(struct halibut_error *err)
 }
 
 static int start_listening(struct halibut_runtime *rt, char *listen,
-                           const char *trust, struct halibut_error *err)
+                           char *const *trust, size_t n_trust,
+                           struct halibut_error *err)
 {
 	char *colon = strrchr(listen, ':');
 	uint16_t port;
 	int rc;
 
-	if (colon == NULL || halibut_trust_add(rt, trust) != 0)
+	for (size_t i = 0; i < n_trust; i++)
+		if (halibut_trust_add(rt, trust[i]) != 0)
+			return usage();
+	if (colon == NULL)
 		return usage();
 	*colon = '\0';
 	rc = halibut_listen(rt, listen, (uint16_t)atoi(colon + 1), &port, err);
@@ -171,21 +178,25 @@ int main(int argc, char **argv)
 		{"name", required_argument, NULL, NAME},
 		{NULL, 0, NULL, 0},
 	};
-	char *value[N] = {NULL}, *cert = NULL, *key = NULL;
+	char *value[N] = {NULL}, *trust[16], *cert = NULL, *key = NULL;
 	struct halibut_error err = {HALIBUT_OK};
 	struct halibut_runtime *rt = NULL;
 	struct event *on_int, *on_term;
+	size_t n_trust = 0;
 	int opt, rc;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt < 0 || opt >= N)
+		if (opt >= N || (opt == TRUST && n_trust == 16))
 			return usage();
 		value[opt] = optarg;
+		if (opt == TRUST)
+			trust[n_trust++] = optarg;
 	}
-	if (value[CERT] == NULL || (value[LISTEN] == NULL) == (value[POLL] == NULL))
-		return usage();
-	if (value[LISTEN] != NULL ? value[TRUST] == NULL
-	                          : value[THUMBPRINT] == NULL || value[NAME] == NULL)
+	if (value[CERT] == NULL ||
+	    (value[LISTEN] == NULL) == (value[POLL] == NULL) ||
+	    (value[LISTEN] == NULL) != (value[TRUST] == NULL) ||
+	    (value[POLL] == NULL) != (value[THUMBPRINT] == NULL) ||
+	    (value[POLL] == NULL) != (value[NAME] == NULL))
 		return usage();
 
 	rc = halibut_certificate_load(value[CERT], NULL, &cert, &key, &err);
@@ -196,12 +207,12 @@ int main(int argc, char **argv)
 	if (rc != 0)
 		return failed(&err);
 
-	halibut_service_add(rt, "IEchoService", "SayHello", say_hello, NULL);
-	halibut_service_add(rt, "IEchoService", "CountBytes", count_bytes, NULL);
-	halibut_service_add(rt, "IEchoService", "Reverse", reverse, NULL);
+	halibut_service_add(rt, SERVICE, "SayHello", say_hello, NULL);
+	halibut_service_add(rt, SERVICE, "CountBytes", count_bytes, NULL);
+	halibut_service_add(rt, SERVICE, "Reverse", reverse, NULL);
 
 	if (value[LISTEN] != NULL)
-		rc = start_listening(rt, value[LISTEN], value[TRUST], &err);
+		rc = start_listening(rt, value[LISTEN], trust, n_trust, &err);
 	else
 		rc = start_polling(rt, value[POLL], value[THUMBPRINT],
 		                   value[NAME], &err);

@@ -53,8 +53,8 @@ static int write_private(const char *path, bool force, const void *data,
 		rc = errno == EEXIST
 		             ? hbt_error_set(err, HALIBUT_EINVAL,
 		                             "%s exists; --force replaces it, "
-		                             "and whoever trusts its thumbprint "
-		                             "has to trust the new one",
+		                             "and whoever trusts the old "
+		                             "thumbprint has to trust the new",
 		                             path)
 		             : hbt_error_set(err, HALIBUT_ESYSTEM,
 		                             "cannot write %s: %s", path,

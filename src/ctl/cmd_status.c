@@ -1,6 +1,5 @@
 /* halibutctl status: what a gateway is doing. */
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +60,9 @@ static int read_options(struct settings *s, int argc, char **argv)
 		case OPT_WATCH:
 			if (!hbt_ctl_parse_duration(optarg, &s->watch_ms))
 				return hbt_ctl_misuse("status",
-				                      "--watch is written as in "
-				                      "2s or 500ms, not \"%s\"",
+				                      "--watch is written as "
+				                      "in 2s or 500ms, not "
+				                      "\"%s\"",
 				                      optarg);
 			break;
 		default:

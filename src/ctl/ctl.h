@@ -17,7 +17,7 @@ enum hbt_ctl_exit {
 	HBT_EXIT_PROTOCOL = 6,  /* the peer broke the protocol */
 	HBT_EXIT_CANCELLED = 7, /* by a signal, or by the gateway */
 	HBT_EXIT_GATEWAY = 8,   /* no gateway at the control socket */
-	HBT_EXIT_BROKEN = 9,    /* the connection or a process ended on the way */
+	HBT_EXIT_BROKEN = 9,    /* a connection or process ended on the way */
 	HBT_EXIT_MACHINE = 10,  /* memory, disk, descriptors, a limit */
 };
 

@@ -28,12 +28,10 @@ void hbt_ctl_progress_begin(struct hbt_ctl_progress *p, const char *what,
 void hbt_ctl_progress_format(const struct hbt_ctl_progress *p,
                              int64_t elapsed_ms, char *text, size_t cap)
 {
-	int64_t percent = p->total > 0 ? p->done * 100 / p->total : 100;
-	int full = (int)(percent * BAR_CELLS / 100);
+	double part = p->total > 0 ? (double)p->done / (double)p->total : 1;
+	int full = (int)(part * BAR_CELLS);
 	char bar[BAR_CELLS + 1], done[32], total[32], rate[32];
 
-	if (p->total > INT64_MAX / 100)
-		full = (int)(percent = p->done / (p->total / 100));
 	if (full > BAR_CELLS)
 		full = BAR_CELLS;
 	memset(bar, '-', BAR_CELLS);
@@ -46,7 +44,7 @@ void hbt_ctl_progress_format(const struct hbt_ctl_progress *p,
 	                  (double)(elapsed_ms > 0 ? elapsed_ms : 1)),
 		rate);
 	snprintf(text, cap, "%-9s [%s] %3d %%  %s of %s  %s/s", p->what, bar,
-	         (int)percent, done, total, rate);
+	         (int)(part * 100), done, total, rate);
 }
 
 void hbt_ctl_progress_set(struct hbt_ctl_progress *p, int64_t done)

@@ -1,8 +1,195 @@
-/* The status document of a gateway as tables for a person. */
+/* The status document of a gateway (src/master/status.c) for a person. */
 #include "ctl/status_table.h"
+
+#include <string.h>
+#include "ctl/ctl.h"
+#include "ctl/table.h"
+
+static long long number(const json_t *o, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(o, name));
+}
+
+static const char *text(const json_t *o, const char *name)
+{
+	const char *s = json_string_value(json_object_get(o, name));
+
+	return s != NULL ? s : "?";
+}
+
+static bool has_text(const json_t *o, const char *name)
+{
+	return json_is_string(json_object_get(o, name));
+}
+
+static void print_head(const json_t *doc, FILE *f)
+{
+	const json_t *listen = json_object_get(doc, "listen");
+	const json_t *address;
+	char up[32];
+	size_t i;
+
+	hbt_ctl_format_ms(number(doc, "uptime_s") * 1000, up);
+	fprintf(f, "halibutd %s on %s: %s, up %s, pid %lld\n",
+	        text(doc, "version"), text(doc, "node"), text(doc, "state"),
+	        up, number(doc, "pid"));
+	fprintf(f, "  certificate    %s\n", text(doc, "thumbprint"));
+	json_array_foreach(listen, i, address)
+		fprintf(f, "  listens on     %s\n", json_string_value(address));
+	fprintf(f, "  trusts         %lld thumbprints\n",
+	        number(doc, "trusted"));
+	fprintf(f, "  configuration  %s, read again %lld times\n",
+	        text(doc, "config_file"), number(doc, "reloads"));
+	if (has_text(doc, "reload_error"))
+		fprintf(f, "  last reload    failed: %s\n",
+		        text(doc, "reload_error"));
+}
+
+static void print_workers(const json_t *list, FILE *f)
+{
+	static const char *const heads[] = {
+		"WORKER", "STATE", ">PID", ">UP", ">RESTARTS", ">CONNECTIONS",
+		">CALLS", ">SPOOLED", NULL,
+	};
+	struct hbt_ctl_table t;
+	const json_t *w;
+	size_t i;
+
+	hbt_ctl_table_init(&t, heads);
+	json_array_foreach(list, i, w) {
+		char up[32], spooled[32];
+
+		hbt_ctl_format_ms(number(w, "uptime_s") * 1000, up);
+		hbt_ctl_format_bytes(number(w, "spool_bytes"), spooled);
+		hbt_ctl_table_row(&t);
+		hbt_ctl_table_cell(&t, 0, "%s %lld", text(w, "kind"),
+		                   number(w, "index"));
+		hbt_ctl_table_cell(&t, 1, "%s", text(w, "state"));
+		hbt_ctl_table_cell(&t, 2, "%lld", number(w, "pid"));
+		hbt_ctl_table_cell(&t, 3, "%s", up);
+		hbt_ctl_table_cell(&t, 4, "%lld", number(w, "restarts"));
+		hbt_ctl_table_cell(&t, 5, "%lld", number(w, "connections"));
+		hbt_ctl_table_cell(&t, 6, "%lld",
+		                   number(w, "calls_in_flight"));
+		hbt_ctl_table_cell(&t, 7, "%s", spooled);
+	}
+	hbt_ctl_table_print(&t, f);
+	hbt_ctl_table_fini(&t);
+}
+
+static void print_subscriptions(const json_t *list, FILE *f)
+{
+	static const char *const heads[] = {
+		"SUBSCRIPTION", ">CONNECTIONS", ">BUSY", ">WAITING", ">OLDEST",
+		">ANSWERED", ">FAILED", ">NOT COLLECTED", NULL,
+	};
+	struct hbt_ctl_table t;
+	const json_t *s;
+	size_t i;
+
+	hbt_ctl_table_init(&t, heads);
+	json_array_foreach(list, i, s) {
+		char oldest[32] = "-";
+
+		if (number(s, "waiting") > 0)
+			hbt_ctl_format_ms(number(s, "oldest_waiting_ms"),
+			                  oldest);
+		hbt_ctl_table_row(&t);
+		hbt_ctl_table_cell(&t, 0, "%s", text(s, "uri"));
+		hbt_ctl_table_cell(&t, 1, "%lld", number(s, "connections"));
+		hbt_ctl_table_cell(&t, 2, "%lld", number(s, "busy"));
+		hbt_ctl_table_cell(&t, 3, "%lld", number(s, "waiting"));
+		hbt_ctl_table_cell(&t, 4, "%s", oldest);
+		hbt_ctl_table_cell(&t, 5, "%lld", number(s, "answered"));
+		hbt_ctl_table_cell(&t, 6, "%lld", number(s, "failed"));
+		hbt_ctl_table_cell(&t, 7, "%lld", number(s, "not_collected"));
+	}
+	hbt_ctl_table_print(&t, f);
+	hbt_ctl_table_fini(&t);
+}
+
+static void print_services(const json_t *list, FILE *f)
+{
+	static const char *const heads[] = {
+		"SERVICE", ">PROCESSES", "COMMAND", NULL,
+	};
+	struct hbt_ctl_table t;
+	const json_t *s;
+	size_t i;
+
+	hbt_ctl_table_init(&t, heads);
+	json_array_foreach(list, i, s) {
+		hbt_ctl_table_row(&t);
+		hbt_ctl_table_cell(&t, 0, "%s", text(s, "name"));
+		hbt_ctl_table_cell(&t, 1, "%lld", number(s, "processes"));
+		hbt_ctl_table_cell(&t, 2, "%s", text(s, "command"));
+	}
+	hbt_ctl_table_print(&t, f);
+	hbt_ctl_table_fini(&t);
+}
+
+static void print_polls(const json_t *list, FILE *f)
+{
+	static const char *const heads[] = {
+		"POLLED SERVER", "SUBSCRIPTION", ">CONNECTIONS", NULL,
+	};
+	struct hbt_ctl_table t;
+	const json_t *p;
+	size_t i;
+
+	hbt_ctl_table_init(&t, heads);
+	json_array_foreach(list, i, p) {
+		hbt_ctl_table_row(&t);
+		hbt_ctl_table_cell(&t, 0, "%s", text(p, "server"));
+		hbt_ctl_table_cell(&t, 1, "%s", text(p, "subscription"));
+		hbt_ctl_table_cell(&t, 2, "%lld", number(p, "connections"));
+	}
+	hbt_ctl_table_print(&t, f);
+	hbt_ctl_table_fini(&t);
+}
+
+static void print_calls(const json_t *calls, FILE *f)
+{
+	json_t *failed = json_object_get(calls, "failed");
+	const char *name, *comma = "";
+	json_t *n;
+
+	fprintf(f,
+	        "CALLS  %lld in flight, %lld waiting; %lld so far, %lld "
+	        "answered",
+	        number(calls, "in_flight"), number(calls, "waiting"),
+	        number(calls, "total"), number(calls, "answered"));
+	if (json_object_size(failed) > 0)
+		fputs(", failed: ", f);
+	json_object_foreach(failed, name, n) {
+		fprintf(f, "%s%lld %s", comma,
+		        (long long)json_integer_value(n), name);
+		comma = ", ";
+	}
+	fputc('\n', f);
+}
 
 void hbt_ctl_print_status(const json_t *doc, FILE *f)
 {
-	json_dumpf(doc, f, JSON_INDENT(2));
+	static const struct {
+		const char *name;
+		void (*print)(const json_t *list, FILE *f);
+	} lists[] = {
+		{"workers", print_workers},
+		{"subscriptions", print_subscriptions},
+		{"services", print_services},
+		{"polls", print_polls},
+	};
+
+	print_head(doc, f);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		const json_t *list = json_object_get(doc, lists[i].name);
+
+		if (json_array_size(list) == 0)
+			continue;
+		fputc('\n', f);
+		lists[i].print(list, f);
+	}
 	fputc('\n', f);
+	print_calls(json_object_get(doc, "calls"), f);
 }
