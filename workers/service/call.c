@@ -66,16 +66,15 @@ void hbt_svc_call_fail(struct hbt_svc_call *call,
 }
 
 /* The response document as a message to the master. fd is taken over. */
-static int send_document(struct hbt_svc_call *call, const bson_t *document,
-                         int fd, struct halibut_error *err)
+static int send_document(struct hbt_svc_call *call, const uint8_t *bson,
+                         size_t len, int fd, struct halibut_error *err)
 {
 	struct hbt_svc *svc = call->svc;
 	struct hbt_message *m = NULL;
 	struct hbt_wr w;
 	int rc;
 
-	rc = hbt_message_from_bson(svc->deflater, bson_get_data(document),
-	                           document->len, &m, err);
+	rc = hbt_message_from_bson(svc->deflater, bson, len, &m, err);
 	if (rc == HALIBUT_OK && (m->env.n_streams > 0) != (fd >= 0)) {
 		/* By its shape a result's object passes for a DataStream. */
 		rc = hbt_error_set(err, HALIBUT_EINVOCATION,
@@ -112,7 +111,8 @@ void hbt_svc_call_answer_error(struct hbt_svc_call *call,
 	hbt_svc_program_forget(call);
 	rc = hbt_compose_error(call->message->env.id, err, &document);
 	if (rc == HALIBUT_OK)
-		rc = send_document(call, &document, -1, &bad);
+		rc = send_document(call, bson_get_data(&document),
+		                   document.len, -1, &bad);
 	bson_destroy(&document);
 	if (rc != HALIBUT_OK)
 		hbt_svc_refuse(call->svc, call->ipc_id, err);
@@ -150,7 +150,8 @@ void hbt_svc_call_answer(struct hbt_svc_call *call,
 			              "DataStreams of the result.");
 	}
 	if (rc == HALIBUT_OK)
-		rc = send_document(call, answer->document, fd, &err);
+		rc = send_document(call, answer->document, answer->len, fd,
+		                   &err);
 	if (rc != HALIBUT_OK) {
 		hbt_svc_call_answer_error(call, &err);
 		halibut_error_clear(&err);

@@ -1,8 +1,10 @@
 /* Halibut messages and JSON-RPC lines: see convert.h. */
 #include "convert.h"
 
+#include <bson/bson.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +306,22 @@ static int gather_streams(struct gatherer *g, json_t *value)
 	return HALIBUT_OK;
 }
 
+/* The response around a result; its bytes become the answer's. */
+static int compose(const bson_t *result, const char *request_id,
+                   struct hbt_svc_answer *answer, struct halibut_error *err)
+{
+	bson_t doc;
+	int rc = hbt_compose_response(request_id, result, &doc);
+	uint32_t len = 0;
+
+	answer->document = bson_destroy_with_steal(&doc, true, &len);
+	answer->len = len;
+	if (rc != HALIBUT_OK)
+		hbt_error_set(err, rc, "The response cannot be made: %s",
+		              halibut_strerror(rc));
+	return rc;
+}
+
 static int result_document(json_t *result, const char *request_id,
                            const char *directory,
                            struct hbt_svc_answer *answer,
@@ -318,34 +336,25 @@ static int result_document(json_t *result, const char *request_id,
 
 	if ((rc = gather_streams(&g, result)) != HALIBUT_OK)
 		goto out;
-	refs = calloc(answer->n_streams + 1, sizeof(*refs));
-	answer->document = malloc(sizeof(*answer->document));
-	if (refs == NULL || answer->document == NULL) {
+	if ((refs = calloc(answer->n_streams + 1, sizeof(*refs))) == NULL) {
 		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 		goto out;
 	}
-	bson_init(answer->document); /* so that it can be destroyed */
 	for (size_t i = 0; i < answer->n_streams; i++) {
 		refs[i].id = answer->streams[i].id;
 		refs[i].length = answer->streams[i].length;
 	}
 	rc = hbt_json_append_bson(&doc, "result", result, true, refs,
 	                          answer->n_streams, &bad);
-	if (rc != HALIBUT_OK) {
+	if (rc == HALIBUT_OK)
+		rc = compose(json_is_null(result) ? NULL : &doc, request_id,
+		             answer, err);
+	else
 		rc = hbt_svc_invocation_error(
 			err, NULL,
 			"The service program answered with a result that "
 			"cannot be sent: %s",
 			bad.message != NULL ? bad.message : "");
-		goto out;
-	}
-	bson_destroy(answer->document);
-	rc = hbt_compose_response(request_id,
-	                          json_is_null(result) ? NULL : &doc,
-	                          answer->document);
-	if (rc != HALIBUT_OK)
-		hbt_error_set(err, rc, "The response cannot be made: %s",
-		              halibut_strerror(rc));
 out:
 	free(refs);
 	halibut_error_clear(&bad);
@@ -436,17 +445,19 @@ int hbt_svc_answer_read(const char *line, size_t len, uint64_t id,
 	return rc;
 }
 
+void hbt_svc_streams_free(struct hbt_svc_stream *streams, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (streams[i].fd >= 0)
+			close(streams[i].fd);
+		free(streams[i].data);
+	}
+	free(streams);
+}
+
 void hbt_svc_answer_fini(struct hbt_svc_answer *answer)
 {
-	if (answer->document != NULL) {
-		bson_destroy(answer->document);
-		free(answer->document);
-	}
-	for (size_t i = 0; i < answer->n_streams; i++) {
-		if (answer->streams[i].fd >= 0)
-			close(answer->streams[i].fd);
-		free(answer->streams[i].data);
-	}
-	free(answer->streams);
+	bson_free(answer->document);
+	hbt_svc_streams_free(answer->streams, answer->n_streams);
 	memset(answer, 0, sizeof(*answer));
 }

@@ -6,8 +6,6 @@
 #ifndef HBT_SERVICE_CONVERT_H
 #define HBT_SERVICE_CONVERT_H
 
-#include <bson/bson.h>
-#include <jansson.h>
 #include <stdbool.h>
 
 #include "intake.h"
@@ -36,7 +34,8 @@ struct hbt_svc_stream {
 };
 
 struct hbt_svc_answer {
-	bson_t *document; /* the response message */
+	uint8_t *document; /* the response message, BSON */
+	size_t len;
 	struct hbt_svc_stream *streams; /* in document order */
 	size_t n_streams;
 };
@@ -54,6 +53,7 @@ int hbt_svc_answer_read(const char *line, size_t len, uint64_t id,
                         struct halibut_error *err);
 /* NULL and half-filled ones allowed. */
 void hbt_svc_answer_fini(struct hbt_svc_answer *answer);
+void hbt_svc_streams_free(struct hbt_svc_stream *streams, size_t n);
 
 /*
  * An error of the service's own code, in the form that every .NET client

@@ -42,6 +42,7 @@ int main(void)
 		return 2;
 	fill_standard_descriptors();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG tells as much */
 	/* For the whole foreground group; the master decides what it means. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);

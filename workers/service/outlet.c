@@ -22,8 +22,9 @@ enum part {
 struct hbt_svc_outlet {
 	struct event *writable;
 	int fd;
-	struct hbt_svc_answer answer;
-	size_t current; /* stream */
+	struct hbt_svc_stream *streams;
+	size_t n_streams;
+	size_t current;
 	enum part part;
 	int64_t written; /* of the part */
 	uint8_t frame[24]; /* head or tail */
@@ -145,11 +146,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		int64_t left;
 		ssize_t n;
 
-		if (o->current == o->answer.n_streams) {
+		if (o->current == o->n_streams) {
 			finish(o, NULL);
 			return;
 		}
-		s = &o->answer.streams[o->current];
+		s = &o->streams[o->current];
 		left = part_length(o, s) - o->written;
 		if (left <= 0) {
 			next_part(o);
@@ -181,8 +182,9 @@ int hbt_svc_outlet_new(struct hbt_svc_outlet **out, struct event_base *base,
 
 	*out = NULL;
 	*fd = -1;
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+	if (pipe2(fds, O_CLOEXEC) != 0)
 		return HALIBUT_ESYSTEM;
+	fcntl(fds[1], F_SETFL, O_NONBLOCK);
 	if ((o = calloc(1, sizeof(*o))) == NULL) {
 		close(fds[0]);
 		close(fds[1]);
@@ -199,8 +201,8 @@ int hbt_svc_outlet_new(struct hbt_svc_outlet **out, struct event_base *base,
 		hbt_svc_outlet_free(&o);
 		return HALIBUT_ENOMEM;
 	}
-	o->answer.streams = answer->streams;
-	o->answer.n_streams = answer->n_streams;
+	o->streams = answer->streams;
+	o->n_streams = answer->n_streams;
 	answer->streams = NULL;
 	answer->n_streams = 0;
 	*fd = fds[0];
@@ -219,6 +221,6 @@ void hbt_svc_outlet_free(struct hbt_svc_outlet **op)
 		event_free(o->writable);
 	if (o->fd >= 0)
 		close(o->fd);
-	hbt_svc_answer_fini(&o->answer);
+	hbt_svc_streams_free(o->streams, o->n_streams);
 	free(o);
 }
