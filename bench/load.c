@@ -1,0 +1,238 @@
+/*
+ * A client to measure with. Prints "PORT" when it is polled (--listen),
+ * "ready" when its connections are warm, starts at the first line of its
+ * standard input, prints one JSON object, and ends when its input does.
+ */
+#include <event2/event.h>
+#include <getopt.h>
+#include <halibut/halibut.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common.h"
+
+struct load {
+	struct halibut_runtime *rt;
+	struct halibut_endpoint *e;
+	struct event_base *base;
+	unsigned running;
+	int64_t until; /* no call starts after it */
+	struct samples samples;
+	uint64_t failed;
+};
+
+struct caller {
+	struct load *load;
+	int64_t started;
+	unsigned left; /* calls of the warm-up */
+};
+
+static void start(struct caller *c);
+
+static void done(void *arg, struct halibut_call *call)
+{
+	struct caller *c = arg;
+	struct load *l = c->load;
+	const struct halibut_error *err = halibut_call_error(call);
+	int64_t now = now_us();
+
+	if (err->status != HALIBUT_OK) {
+		if (l->failed++ == 0)
+			fprintf(stderr, "load: %s\n", err->message);
+	} else {
+		samples_add(&l->samples, now - c->started);
+	}
+	halibut_call_free(&call);
+	if (now < l->until || c->left > 0)
+		start(c);
+	else
+		l->running--;
+}
+
+static void start(struct caller *c)
+{
+	struct load *l = c->load;
+	struct halibut_error err = {0};
+	struct halibut_call *call;
+
+	if (c->left > 0)
+		c->left--;
+	c->started = now_us();
+	if (halibut_call_new(&call, l->rt, l->e, "IEcho", "SayHello", &err) !=
+	            0 ||
+	    halibut_call_add_json(call, "\"World\"", &err) != 0 ||
+	    halibut_call_start(call, done, c) != 0)
+		die("a call cannot start: %s", err.message);
+}
+
+static void run(struct load *l, struct caller *callers, unsigned parallel,
+                int64_t us, unsigned each)
+{
+	l->until = now_us() + us;
+	l->running = parallel;
+	for (unsigned i = 0; i < parallel; i++) {
+		callers[i].load = l;
+		callers[i].left = each;
+		start(&callers[i]);
+	}
+	while (l->running > 0)
+		event_base_loop(l->base, EVLOOP_ONCE);
+}
+
+static void ready(void)
+{
+	puts("ready");
+	fflush(stdout);
+	wait_for_go();
+}
+
+static void calls(struct load *l, unsigned parallel, double seconds)
+{
+	struct caller *callers = calloc(parallel, sizeof(*callers));
+	int64_t began, cpu;
+	double s;
+
+	if (callers == NULL)
+		die("out of memory");
+	run(l, callers, parallel, 0, 20);
+	if (l->failed > 0)
+		die("the warm-up failed");
+	l->samples.n = 0;
+	ready();
+	began = now_us();
+	cpu = cpu_us(0);
+	run(l, callers, parallel, (int64_t)(seconds * 1e6), 0);
+	s = (double)(now_us() - began) / 1e6;
+	cpu = cpu_us(0) - cpu;
+	printf("{\"calls\": %zu, \"failed\": %llu, \"per_second\": %.0f, "
+	       "\"median_us\": %u, \"p99_us\": %u, \"cpu_us\": %lld}\n",
+	       l->samples.n, (unsigned long long)l->failed,
+	       (double)l->samples.n / s, samples_at(&l->samples, 0.5),
+	       samples_at(&l->samples, 0.99), (long long)cpu);
+	free(callers);
+}
+
+static ssize_t give(void *arg, void *buf, size_t cap)
+{
+	static const uint8_t block[65536] = {1, 2, 3};
+	int64_t *left = arg;
+	size_t n = cap < sizeof(block) ? cap : sizeof(block);
+
+	if ((int64_t)n > *left)
+		n = (size_t)*left;
+	memcpy(buf, block, n);
+	*left -= (int64_t)n;
+	return (ssize_t)n;
+}
+
+static void transfer(struct load *l, int64_t bytes, bool up)
+{
+	const char *method = up ? "CountBytes" : "GiveBytes";
+	struct halibut_error err = {0};
+	struct halibut_call *call;
+	struct halibut_stream *s;
+	int64_t left = bytes, began, took;
+	char json[32];
+
+	if (halibut_call_new(&call, l->rt, l->e, "IEcho", method, &err) != 0)
+		die("%s", err.message);
+	snprintf(json, sizeof(json), "%lld", (long long)bytes);
+	if (up) {
+		s = halibut_stream_from_callback(bytes, give, &left);
+		halibut_call_add_stream(call, s, true, &err);
+	} else {
+		halibut_call_add_json(call, json, &err);
+	}
+	ready();
+	began = now_us();
+	if (halibut_call_wait(call) != 0)
+		die("%s", halibut_call_error(call)->message);
+	took = now_us() - began;
+	if (!up) {
+		s = halibut_call_stream(call, 0);
+		if (s == NULL || halibut_stream_length(s) != bytes)
+			die("the DataStream that came is not the one asked "
+			    "for");
+	}
+	printf("{\"mb_per_second\": %.1f}\n", (double)bytes / (double)took);
+	halibut_call_free(&call);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"cert", required_argument, NULL, 'c'},
+		{"peer", required_argument, NULL, 't'},
+		{"url", required_argument, NULL, 'u'},
+		{"connect-port", required_argument, NULL, 'o'},
+		{"listen", no_argument, NULL, 'l'},
+		{"parallel", required_argument, NULL, 'p'},
+		{"seconds", required_argument, NULL, 's'},
+		{"up", required_argument, NULL, 'U'},
+		{"down", required_argument, NULL, 'D'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *cert = NULL, *peer = NULL, *url = "poll://sq-bench/";
+	struct halibut_error err = {0};
+	struct load l = {0};
+	unsigned parallel = 1, connect_port = 0;
+	int64_t up = 0, down = 0;
+	double seconds = 1;
+	bool listens = false;
+	uint16_t port;
+	char *pem;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (opt) {
+		case 'c': cert = optarg; break;
+		case 't': peer = optarg; break;
+		case 'u': url = optarg; break;
+		case 'l': listens = true; break;
+		case 's': seconds = atof(optarg); break;
+		case 'o':
+			connect_port = (unsigned)number("connect-port", optarg);
+			break;
+		case 'p':
+			parallel = (unsigned)number("parallel", optarg);
+			break;
+		case 'U': up = number("up", optarg); break;
+		case 'D': down = number("down", optarg); break;
+		default: return 2;
+		}
+	}
+	if (cert == NULL || peer == NULL)
+		die("needs --cert and --peer");
+	halibut_set_log(NULL, NULL, 1);
+	pem = read_text(cert);
+	if (halibut_runtime_new(&l.rt, NULL, pem, NULL, &err) != 0)
+		die("%s", err.message);
+	free(pem);
+	l.base = halibut_runtime_base(l.rt);
+	halibut_trust_add(l.rt, peer);
+	if (listens) {
+		if (halibut_listen(l.rt, "127.0.0.1", 0, &port, &err) != 0)
+			die("%s", err.message);
+		printf("%u\n", port);
+		fflush(stdout);
+	}
+	if (halibut_endpoint_new(&l.e, l.rt, url, listens ? NULL : peer,
+	                         &err) != 0)
+		die("%s", err.message);
+	if (connect_port != 0)
+		halibut_endpoint_set_connect_host(l.e, "127.0.0.1",
+		                                  (uint16_t)connect_port);
+	if (up > 0 || down > 0) {
+		struct caller c = {0};
+
+		run(&l, &c, 1, 0, 5); /* connects */
+		transfer(&l, up > 0 ? up : down, up > 0);
+	} else {
+		calls(&l, parallel, seconds);
+	}
+	fflush(stdout);
+	wait_for_go();
+	return 0;
+}
