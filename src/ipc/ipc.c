@@ -8,32 +8,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "ipc/frame.h"
 
-#define MAGIC ((uint16_t)('H' | 1 << 8)) /* version 1 */
-#define HEADER_BYTES 12
-#define INLINE_BYTES ((size_t)32 * 1024)
-#define FLAG_MEMFD 1u /* the body is the first descriptor */
-#define FLAG_FD 2u    /* the message has a descriptor of its own, the last */
-#define MAX_FDS 2
 #define TURN_MESSAGES 64
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)
-/* Nobody may change or shorten what was sent. */
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* A frame that the socket did not take yet. */
-struct frame {
-	STAILQ_ENTRY(frame) link;
-	int fds[MAX_FDS];
+struct waiting {
+	STAILQ_ENTRY(waiting) link;
+	int fds[HBT_FRAME_FDS];
 	size_t n_fds;
 	size_t weight; /* what it adds to unsent */
 	size_t len;
@@ -49,21 +38,14 @@ struct hbt_ipc {
 	struct event *writable;
 	struct event *retry; /* the kernel is short of something: try again */
 	struct event *doom;  /* a send failed: look what is left to read */
-	STAILQ_HEAD(, frame) out;
+	STAILQ_HEAD(, waiting) out;
 	size_t unsent;
 	bool paused;
 	bool peer_gone; /* nothing can be sent any more */
 	bool closed;    /* closed() was called */
 	bool handling;  /* inside a callback of ours: */
 	bool freed;     /*   then the memory lives until it returns */
-	uint8_t in[HEADER_BYTES + INLINE_BYTES];
-};
-
-/* What recvmsg() gave, before it is a message. */
-struct arrival {
-	int fds[MAX_FDS];
-	size_t n_fds;
-	bool truncated; /* the kernel could not give all descriptors */
+	uint8_t in[HBT_FRAME_HEADER + HBT_FRAME_INLINE];
 };
 
 static void close_all(int *fds, size_t n)
@@ -75,7 +57,7 @@ static void close_all(int *fds, size_t n)
 	}
 }
 
-static void frame_free(struct frame *f)
+static void waiting_free(struct waiting *f)
 {
 	close_all(f->fds, f->n_fds);
 	free(f);
@@ -83,60 +65,16 @@ static void frame_free(struct frame *f)
 
 static void drop_unsent(struct hbt_ipc *ipc)
 {
-	struct frame *f;
+	struct waiting *f;
 
 	while ((f = STAILQ_FIRST(&ipc->out)) != NULL) {
 		STAILQ_REMOVE_HEAD(&ipc->out, link);
-		frame_free(f);
+		waiting_free(f);
 	}
 	ipc->unsent = 0;
 }
 
 /* Sending */
-
-static void put_u16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)v;
-	p[1] = (uint8_t)(v >> 8);
-}
-
-static void put_u32(uint8_t *p, uint32_t v)
-{
-	put_u16(p, (uint16_t)v);
-	put_u16(p + 2, (uint16_t)(v >> 16));
-}
-
-/* One frame to the kernel, whole or not at all. 0 or errno. */
-static int send_now(int fd, const struct iovec *iov, size_t n_iov,
-                    const int *fds, size_t n_fds)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
-	} control = {.space = {0}};
-	struct msghdr mh = {
-		.msg_iov = (struct iovec *)iov,
-		.msg_iovlen = n_iov,
-	};
-
-	if (n_fds > 0) {
-		struct cmsghdr *c;
-
-		mh.msg_control = &control;
-		mh.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&mh);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-	}
-	for (;;) {
-		if (sendmsg(fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-			return 0;
-		if (errno != EINTR)
-			return errno;
-	}
-}
 
 /* Later messages and the EOF still wait to be read, so closed() comes from
  * the reading side, and never from inside hbt_ipc_send(). */
@@ -166,11 +104,11 @@ static void wait_to_send(struct hbt_ipc *ipc, int err)
 
 static void flush(struct hbt_ipc *ipc)
 {
-	struct frame *f;
+	struct waiting *f;
 
 	while ((f = STAILQ_FIRST(&ipc->out)) != NULL) {
 		struct iovec iov = {.iov_base = f->data, .iov_len = f->len};
-		int err = send_now(ipc->fd, &iov, 1, f->fds, f->n_fds);
+		int err = hbt_frame_send(ipc->fd, &iov, 1, f->fds, f->n_fds);
 
 		if (err != 0) {
 			wait_to_send(ipc, err);
@@ -178,7 +116,7 @@ static void flush(struct hbt_ipc *ipc)
 		}
 		STAILQ_REMOVE_HEAD(&ipc->out, link);
 		ipc->unsent -= f->weight;
-		frame_free(f);
+		waiting_free(f);
 	}
 }
 
@@ -189,37 +127,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	flush(arg);
 }
 
-/* The body as a sealed memfd, or -1. */
-static int make_memfd(const void *data, size_t len)
-{
-	int fd = memfd_create("halibut message",
-	                      MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	size_t done = 0;
-
-	if (fd < 0)
-		return -1;
-	while (done < len) {
-		ssize_t n = write(fd, (const uint8_t *)data + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			goto fail;
-		done += (size_t)n;
-	}
-	if (fcntl(fd, F_ADD_SEALS, SEALS) != 0)
-		goto fail;
-	return fd;
-fail:
-	close(fd);
-	return -1;
-}
-
 /* Copies the frame behind those that wait; takes fds over unless it fails. */
 static int enqueue(struct hbt_ipc *ipc, const struct iovec *iov, size_t n_iov,
                    const int *fds, size_t n_fds, size_t body_len)
 {
-	struct frame *f;
+	struct waiting *f;
 	size_t len = 0;
 
 	for (size_t i = 0; i < n_iov; i++)
@@ -236,7 +148,7 @@ static int enqueue(struct hbt_ipc *ipc, const struct iovec *iov, size_t n_iov,
 	f->n_fds = n_fds;
 	if (n_fds > 0)
 		memcpy(f->fds, fds, n_fds * sizeof(*fds));
-	f->weight = HEADER_BYTES + body_len;
+	f->weight = HBT_FRAME_HEADER + body_len;
 	ipc->unsent += f->weight;
 	STAILQ_INSERT_TAIL(&ipc->out, f, link);
 	return HALIBUT_OK;
@@ -245,12 +157,12 @@ static int enqueue(struct hbt_ipc *ipc, const struct iovec *iov, size_t n_iov,
 int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
                  const void *data, size_t len, int fd)
 {
-	uint8_t header[HEADER_BYTES + sizeof(uint64_t)];
+	uint8_t header[HBT_FRAME_HEADER_MAX];
 	struct iovec iov[2] = {
-		{.iov_base = header, .iov_len = HEADER_BYTES},
+		{.iov_base = header},
 		{.iov_base = (void *)data, .iov_len = len},
 	};
-	int fds[MAX_FDS] = {-1, -1};
+	int fds[HBT_FRAME_FDS] = {-1, -1};
 	size_t n_fds = 0;
 	uint32_t flags = 0;
 	int rc = HALIBUT_OK;
@@ -261,34 +173,27 @@ int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
 			close(fd);
 		return HALIBUT_OK;
 	}
-	if (len > INLINE_BYTES) {
-		flags |= FLAG_MEMFD;
-		if ((fds[n_fds] = make_memfd(data, len)) < 0)
+	if (len > HBT_FRAME_INLINE) {
+		flags |= HBT_FRAME_MEMFD;
+		if ((fds[n_fds] = hbt_frame_memfd(data, len)) < 0)
 			rc = HALIBUT_ENOMEM;
 		n_fds++;
-		put_u32(header + HEADER_BYTES, (uint32_t)len);
-		put_u32(header + HEADER_BYTES + 4,
-		        (uint32_t)((uint64_t)len >> 32));
-		iov[0].iov_len = sizeof(header);
 		iov[1].iov_len = 0;
 	}
 	if (fd >= 0) {
-		flags |= FLAG_FD;
+		flags |= HBT_FRAME_FD;
 		fds[n_fds++] = fd;
 	}
-	put_u16(header, MAGIC);
-	put_u16(header + 2, type);
-	put_u32(header + 4, id);
-	put_u32(header + 8, flags);
+	iov[0].iov_len = hbt_frame_header_put(header, type, id, flags, len);
 
 	if (rc == HALIBUT_OK && STAILQ_EMPTY(&ipc->out)) {
-		err = send_now(ipc->fd, iov, 2, fds, n_fds);
+		err = hbt_frame_send(ipc->fd, iov, 2, fds, n_fds);
 		if (err != 0)
 			wait_to_send(ipc, err);
 	}
 	if (rc == HALIBUT_OK && err != 0 && !ipc->peer_gone &&
 	    (rc = enqueue(ipc, iov, 2, fds, n_fds, len)) == HALIBUT_OK)
-		n_fds = 0; /* the frame's from here */
+		n_fds = 0; /* they wait as well */
 	close_all(fds, n_fds);
 	return rc;
 }
@@ -321,75 +226,11 @@ static void close_channel(struct hbt_ipc *ipc, const char *fmt, ...)
 	ipc->ops->closed(ipc->arg, why);
 }
 
-static void collect_fds(struct msghdr *mh, struct arrival *a)
-{
-	a->n_fds = 0;
-	a->truncated = (mh->msg_flags & MSG_CTRUNC) != 0;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c != NULL;
-	     c = CMSG_NXTHDR(mh, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int),
-			       sizeof(fd));
-			if (a->n_fds < MAX_FDS)
-				a->fds[a->n_fds++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
-/*
- * The body out of a memfd, in our own memory: what is read can then neither
- * change nor vanish. *why says what is wrong with it.
- */
-static uint8_t *read_memfd(int fd, uint64_t len, const char **why)
-{
-	int seals = fcntl(fd, F_GET_SEALS);
-	uint8_t *body;
-	size_t done = 0;
-	struct stat st;
-
-	/* Only memory has seals, so reading it cannot block either. */
-	if (seals < 0 || (seals & SEALS) != SEALS) {
-		*why = "a body that is no sealed memfd";
-		return NULL;
-	}
-	if (fstat(fd, &st) != 0 || st.st_size < 0 ||
-	    (uint64_t)st.st_size != len) {
-		*why = "a body of another length than its frame says";
-		return NULL;
-	}
-	if ((body = malloc(len > 0 ? (size_t)len : 1)) == NULL) {
-		*why = "a body that finds no memory";
-		return NULL;
-	}
-	while (done < len) {
-		ssize_t n = pread(fd, body + done, (size_t)len - done,
-		                  (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			*why = "a body that cannot be read";
-			free(body);
-			return NULL;
-		}
-		done += (size_t)n;
-	}
-	return body;
-}
-
 static void warn_of_lost(const struct hbt_ipc_msg *msg)
 {
-	log_warning("message %u (id %u) lost its descriptor: this process has "
-	            "none left, raise LimitNOFILE or accept fewer connections",
+	log_warning("message %u (id %u) of another process lost what came "
+	            "beside it: no descriptor or memory is free here, raise "
+	            "LimitNOFILE or accept fewer connections",
 	            msg->type, msg->id);
 }
 
@@ -397,58 +238,37 @@ static void warn_of_lost(const struct hbt_ipc_msg *msg)
  * One frame. What it brought is either in the message that the handler gets,
  * or closed here. NULL, or what the other side did wrong.
  */
-static const char *handle_frame(struct hbt_ipc *ipc, size_t len,
-                                struct arrival *a, size_t *used)
+static const char *handle(struct hbt_ipc *ipc, struct hbt_arrival *a,
+                          size_t *used)
 {
-	struct hbt_rd r = hbt_rd_from(ipc->in, len);
-	uint16_t magic = hbt_rd_u16(&r);
 	struct hbt_ipc_msg msg = {.fd = -1};
 	uint8_t *body = NULL;
-	const char *why = NULL;
-	size_t expected;
-	uint32_t flags;
+	struct hbt_frame f;
+	const char *why = hbt_frame_parse(a, ipc->max_body, &f);
 
-	msg.type = hbt_rd_u16(&r);
-	msg.id = hbt_rd_u32(&r);
-	flags = hbt_rd_u32(&r);
-	if (r.status != 0 || magic != MAGIC)
-		return "something that is no frame of this version";
-	if ((flags & ~(FLAG_MEMFD | FLAG_FD)) != 0)
-		return "unknown flags";
-	expected = (flags & FLAG_MEMFD ? 1 : 0) + (flags & FLAG_FD ? 1 : 0);
-	if (a->n_fds > expected || (a->n_fds == expected && a->truncated))
-		return "more descriptors than the frame says";
-	if (a->n_fds < expected && !a->truncated)
-		return "fewer descriptors than the frame says";
-	msg.lost = a->n_fds < expected;
-
-	msg.data = r.p;
-	msg.len = r.left;
-	if (flags & FLAG_MEMFD) {
-		uint64_t body_len = hbt_rd_u64(&r);
-
-		if (hbt_rd_finish(&r) != 0)
-			return "a frame without its body's length";
-		if (body_len > ipc->max_body)
-			return "a body over the limit";
-		msg.data = ipc->in;
-		msg.len = 0;
-		if (a->n_fds > 0) {
-			body = read_memfd(a->fds[0], body_len, &why);
-			if (body == NULL)
-				return why;
+	if (why != NULL)
+		return why;
+	msg.type = f.type;
+	msg.id = f.id;
+	msg.lost = f.lost;
+	msg.data = f.data;
+	msg.len = f.len;
+	if (f.has_memfd) {
+		body = hbt_frame_read_memfd(a->fds[0], f.memfd_len, &why);
+		if (why != NULL)
+			return why;
+		msg.lost = msg.lost || body == NULL;
+		if (body != NULL) {
 			msg.data = body;
-			msg.len = (size_t)body_len;
+			msg.len = (size_t)f.memfd_len;
 		}
-	} else if (msg.len > ipc->max_body) {
-		return "a body over the limit";
 	}
-	if ((flags & FLAG_FD) && !msg.lost) {
+	if (f.has_fd && !msg.lost) {
 		msg.fd = a->fds[a->n_fds - 1];
 		a->fds[a->n_fds - 1] = -1;
 	}
-	close_all(a->fds, a->n_fds); /* before the handler needs some */
-	*used += HEADER_BYTES + msg.len;
+	hbt_arrival_close(a); /* before the handler needs some */
+	*used += HBT_FRAME_HEADER + msg.len;
 	if (msg.lost)
 		warn_of_lost(&msg);
 	ipc->ops->message(ipc->arg, &msg);
@@ -464,24 +284,14 @@ static bool read_turn(struct hbt_ipc *ipc)
 	size_t used = 0;
 
 	for (int i = 0; i < TURN_MESSAGES && used < TURN_BYTES; i++) {
-		union {
-			struct cmsghdr align;
-			char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
-		} control;
-		struct iovec iov = {.iov_base = ipc->in,
-		                    .iov_len = sizeof(ipc->in)};
-		struct msghdr mh = {.msg_iov = &iov,
-		                    .msg_iovlen = 1,
-		                    .msg_control = &control,
-		                    .msg_controllen = sizeof(control)};
-		struct arrival a = {.n_fds = 0};
+		struct hbt_arrival a;
 		const char *why;
-		ssize_t n = recvmsg(ipc->fd, &mh,
-		                    MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		ssize_t n = hbt_frame_receive(ipc->fd, ipc->in,
+		                              sizeof(ipc->in), &a);
 
 		if (n < 0 && (errno == EINTR || errno == ECONNRESET)) {
 			/* A reset is told once, before what the other side
-			 * still said and its EOF. */
+			 * still said and its end. */
 			continue;
 		}
 		if (n < 0 && (errno == EAGAIN || errno == ENOMEM))
@@ -490,17 +300,13 @@ static bool read_turn(struct hbt_ipc *ipc)
 			close_channel(ipc, "cannot read: %s", strerror(errno));
 			return false;
 		}
-		collect_fds(&mh, &a);
 		if (n == 0) {
-			close_all(a.fds, a.n_fds);
+			hbt_arrival_close(&a);
 			close_channel(ipc, "the other process ended");
 			return false;
 		}
-		why = mh.msg_flags & MSG_TRUNC
-		              ? "a frame over the limit"
-		              : handle_frame(ipc, (size_t)n, &a, &used);
-		if (why != NULL) {
-			close_all(a.fds, a.n_fds);
+		if ((why = handle(ipc, &a, &used)) != NULL) {
+			hbt_arrival_close(&a);
 			close_channel(ipc, "the other process sent %s", why);
 			return false;
 		}

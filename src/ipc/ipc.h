@@ -25,8 +25,8 @@ struct hbt_ipc_msg {
 	size_t len;
 	int fd; /* -1, or open until taken */
 	/*
-	 * This process has no descriptor number free, so the kernel dropped
-	 * what came beside the message: fd is -1, and a body that travelled
+	 * This process has no descriptor number free (or no memory), so what
+	 * came beside the message is gone: fd is -1, and a body that travelled
 	 * as a memfd is empty. type and id are good: fail what they name.
 	 */
 	bool lost;

@@ -66,7 +66,7 @@ static void put_numbers(struct hbt_wr *w, const void *from,
 			hbt_wr_u8(w, *(const bool *)p);
 			break;
 		case NUMBER_INT:
-			hbt_wr_u32(w, (uint32_t) * (const int *)p);
+			hbt_wr_u32(w, (uint32_t)*(const int *)p);
 			break;
 		case NUMBER_SIZE:
 			hbt_wr_u64(w, *(const size_t *)p);
