@@ -93,8 +93,11 @@ static void on_error(cfg_t *section, const char *fmt, va_list ap)
 		set_unknown(section, text + 16);
 		return;
 	}
-	hbt_error_set(loading.err, HALIBUT_EINVAL, "%s:%d: %s", loading.path,
-	              section->line, text);
+	hbt_error_set(loading.err, HALIBUT_EINVAL, "%s:%d: %s%s", loading.path,
+	              section->line, text,
+	              strcmp(text, "premature end of file") == 0
+	                      ? "; a value, a quote or a brace is missing"
+	                      : "");
 }
 
 static int validate_setting(cfg_t *section, cfg_opt_t *opt)

@@ -112,7 +112,7 @@ static int check_scheme(const char *text, const char *a, const char *b,
 		rc = HALIBUT_EINVAL;
 	hbt_uri_fini(&uri);
 	if (rc != HALIBUT_OK)
-		hbt_error_set(err, rc, "\"%s\" is none; write it %s", text,
+		hbt_error_set(err, rc, "\"%s\" is not possible here; write it %s", text,
 		              remedy);
 	return rc;
 }

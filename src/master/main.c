@@ -14,6 +14,7 @@ static const char usage[] =
 	"\n"
 	"  -c, --config FILE  configuration (" DEFAULT_CONFIG ")\n"
 	"  -t, --test         check the configuration, then end\n"
+	"  -f, --foreground   what it always does, for those who ask for it\n"
 	"  -V, --version      print the version, then end\n"
 	"  -h, --help         print this, then end\n"
 	"\n"
@@ -33,6 +34,7 @@ static struct options read_options(int argc, char **argv)
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"test", no_argument, NULL, 't'},
+		{"foreground", no_argument, NULL, 'f'},
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -40,13 +42,15 @@ static struct options read_options(int argc, char **argv)
 	struct options o = {.config = DEFAULT_CONFIG};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:tVh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:ftVh", longs, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o.config = optarg;
 			break;
 		case 't':
 			o.test = true;
+			break;
+		case 'f': /* as ever */
 			break;
 		case 'V':
 			puts("halibutd " HBT_VERSION);
