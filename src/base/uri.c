@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "halibut/error.h"
 
@@ -204,6 +205,24 @@ static void remove_dot_segments(char *path)
 	*out = '\0';
 }
 
+/* Backslashes become slashes, escaped dots become dots, as .NET has it. */
+static void normalise_separators(char *path)
+{
+	const char *in = path;
+	char *out = path;
+
+	while (*in != '\0') {
+		if (strncasecmp(in, "%2e", 3) == 0) {
+			*out++ = '.';
+			in += 3;
+		} else {
+			*out++ = *in == '\\' ? '/' : *in;
+			in++;
+		}
+	}
+	*out = '\0';
+}
+
 static int parse_path(struct span part, struct hbt_uri *uri)
 {
 	size_t path_len;
@@ -220,9 +239,7 @@ static int parse_path(struct span part, struct hbt_uri *uri)
 		return HALIBUT_ENOMEM;
 	snprintf(path, path_len + 2, "%s%.*s", path_len == 0 ? "/" : "",
 	         (int)path_len, part.s);
-	for (char *p = path; *p != '\0'; p++)
-		if (*p == '\\')
-			*p = '/';
+	normalise_separators(path);
 	remove_dot_segments(path);
 	if (path_len == part.len) {
 		uri->path = path;
@@ -281,36 +298,45 @@ static bool stays_escaped(int c)
 	       strchr(":/?#[]@!$&'()*+,;=%\\", c) != NULL;
 }
 
-/* Undoes, in place, the percent-escapes that Uri.ToString() undoes. */
-static void unescape_printable(char *text)
+/*
+ * A copy of text with those percent-escapes undone that Uri.ToString()
+ * undoes. A percent sign that begins no escape is written as one, or a digit
+ * unescaped behind it would make it begin one. NULL when memory is short.
+ */
+static char *unescape_printable(const char *text)
 {
-	const char *in = text;
-	char *out = text;
+	char *copy = malloc(strlen(text) * 3 + 1);
+	char *out = copy;
 
-	while (*in != '\0') {
-		int high = in[0] == '%' ? hex_value(in[1]) : -1;
-		int low = high >= 0 ? hex_value(in[2]) : -1;
+	if (copy == NULL)
+		return NULL;
+	while (*text != '\0') {
+		int high = text[0] == '%' ? hex_value(text[1]) : -1;
+		int low = high >= 0 ? hex_value(text[2]) : -1;
 
 		if (low >= 0 && !stays_escaped(high << 4 | low)) {
 			*out++ = (char)(high << 4 | low);
-			in += 3;
+			text += 3;
+		} else if (*text == '%' && low < 0) {
+			out = stpcpy(out, "%25");
+			text++;
 		} else {
-			*out++ = *in++;
+			*out++ = *text++;
 		}
 	}
 	*out = '\0';
+	return copy;
 }
 
 char *hbt_uri_format(const struct hbt_uri *uri)
 {
 	bool v6 = strchr(uri->host, ':') != NULL;
-	char *path = strdup(uri->path);
+	char *path = unescape_printable(uri->path);
 	char port[8] = "";
 	char *text = NULL;
 
 	if (path == NULL)
 		return NULL;
-	unescape_printable(path);
 	if (uri->port != hbt_uri_default_port(uri->scheme))
 		snprintf(port, sizeof(port), ":%u", uri->port);
 	if (asprintf(&text, "%s://%s%s%s%s%s", uri->scheme, v6 ? "[" : "",

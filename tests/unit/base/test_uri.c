@@ -108,8 +108,16 @@ static void printable_escapes_are_undone_and_others_kept(void **state)
 	assert_formats("wss://h/a%2Fb%25%3f?q=%26", "wss://h/a%2Fb%25%3f?q=%26");
 	assert_formats("wss://h/%00%0d%0A%7F%C3%A9",
 	               "wss://h/%00%0d%0A%7F%C3%A9");
-	assert_formats("wss://h/%2541%", "wss://h/%2541%");
-	assert_formats("wss://h/%4", "wss://h/%4");
+	assert_formats("wss://h/%2541", "wss://h/%2541");
+}
+
+static void a_percent_sign_that_begins_no_escape_becomes_one(void **state)
+{
+	(void)state;
+	assert_formats("wss://h/%", "wss://h/%25");
+	assert_formats("wss://h/%4", "wss://h/%254");
+	assert_formats("wss://h/%4%37", "wss://h/%2547");
+	assert_formats("wss://h/%%41", "wss://h/%25A");
 }
 
 static void dots_in_a_path_are_resolved(void **state)
@@ -120,6 +128,7 @@ static void dots_in_a_path_are_resolved(void **state)
 	assert_formats("wss://h/a/..", "wss://h/");
 	assert_formats("wss://h/a/.", "wss://h/a/");
 	assert_formats("wss://h/..a/...", "wss://h/..a/...");
+	assert_formats("wss://h/a/%2E%2e/b/%2E", "wss://h/b/");
 	assert_formats("wss://h/a\\..\\b?x\\y/..", "wss://h/b?x\\y/..");
 }
 
@@ -214,6 +223,8 @@ int main(void)
 		cmocka_unit_test(a_default_port_is_left_out),
 		cmocka_unit_test(addresses_take_their_canonical_form),
 		cmocka_unit_test(printable_escapes_are_undone_and_others_kept),
+		cmocka_unit_test(
+			a_percent_sign_that_begins_no_escape_becomes_one),
 		cmocka_unit_test(dots_in_a_path_are_resolved),
 		cmocka_unit_test(a_query_without_a_path_gets_one),
 		cmocka_unit_test(formatting_twice_changes_nothing),
