@@ -101,8 +101,7 @@ int hbt_compose_request(const struct hbt_request_parts *parts, bson_t *doc)
 	                       : put_text(&m, "endpoint", NULL)) &&
 	     put_text(&m, "service", parts->service) &&
 	     put_text(&m, "method", parts->method) &&
-	     put_params(&m, parts->params) &&
-	     bson_append_document_end(doc, &m);
+	     put_params(&m, parts->params) && bson_append_document_end(doc, &m);
 	free(base_uri);
 	return ok ? HALIBUT_OK : HALIBUT_ELIMIT;
 }
@@ -243,8 +242,9 @@ static bool details_will_do(const struct halibut_error *err)
  */
 static char *plain_message(const struct halibut_error *err)
 {
-	const char *message =
-		err->message != NULL ? err->message : halibut_strerror(err->status);
+	const char *message = err->message != NULL
+	                              ? err->message
+	                              : halibut_strerror(err->status);
 	const char *end = strstr(message, "\n\nServer exception: \n");
 
 	if (end != NULL && err->details != NULL)

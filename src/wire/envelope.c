@@ -420,8 +420,7 @@ static int read_root(struct reading *r, const uint8_t *bson, size_t len)
 int hbt_envelope_read(const uint8_t *bson, size_t len, size_t max_streams,
                       struct hbt_envelope *env, struct halibut_error *err)
 {
-	struct reading r = {
-		.env = env, .err = err, .max_streams = max_streams};
+	struct reading r = {.env = env, .err = err, .max_streams = max_streams};
 	int rc;
 
 	memset(env, 0, sizeof(*env));

@@ -99,11 +99,12 @@ static int check_length(struct hbt_inflater *inf, size_t max_doc,
 	if (n < 5 || n > INT32_MAX)
 		return broken(err, "what came out of it is no document");
 	if (n > max_doc)
-		return hbt_error_set(err, HALIBUT_ELIMIT,
-		                     "The peer sent a message of %lu bytes; the "
-		                     "limit here is %zu bytes, its setting is "
-		                     "the largest message size.",
-		                     (unsigned long)n, max_doc);
+		return hbt_error_set(
+			err, HALIBUT_ELIMIT,
+			"The peer sent a message of %lu bytes; the "
+			"limit here is %zu bytes, its setting is "
+			"the largest message size.",
+			(unsigned long)n, max_doc);
 	inf->doc_len = n;
 	return HALIBUT_OK;
 }

@@ -92,8 +92,9 @@ static int append_double(struct reading *r, bson_t *doc, const char *key,
 	else if (text != NULL && strcmp(text, "-Infinity") == 0)
 		d = -INFINITY;
 	else
-		return invalid(r, at, "$double wants a number, \"NaN\", "
-		                      "\"Infinity\" or \"-Infinity\"");
+		return invalid(r, at,
+		               "$double wants a number, \"NaN\", "
+		               "\"Infinity\" or \"-Infinity\"");
 	return appended(r, at, bson_append_double(doc, key, -1, d));
 }
 
@@ -107,9 +108,9 @@ static int append_guid(struct reading *r, bson_t *doc, const char *key,
 	if (!json_is_string(v) ||
 	    hbt_guid_parse(json_string_value(v), &g) != HALIBUT_OK)
 		return invalid(r, at, "$guid wants the text of a GUID");
-	return appended(r, at, bson_append_binary(doc, key, -1,
-	                                          BSON_SUBTYPE_UUID, g.wire,
-	                                          sizeof(g.wire)));
+	return appended(r, at,
+	                bson_append_binary(doc, key, -1, BSON_SUBTYPE_UUID,
+	                                   g.wire, sizeof(g.wire)));
 }
 
 /* Days from 1970-01-01 in the calendar that .NET uses for all times. */
@@ -209,8 +210,9 @@ static int append_date(struct reading *r, bson_t *doc, const char *key,
 	if (json_is_integer(v))
 		ms = json_integer_value(v);
 	else if (!json_is_string(v) || !parse_date(json_string_value(v), &ms))
-		return invalid(r, at, "$date wants milliseconds or a text like "
-		                      "2024-01-02T03:04:05.678Z");
+		return invalid(r, at,
+		               "$date wants milliseconds or a text like "
+		               "2024-01-02T03:04:05.678Z");
 	return appended(r, at, bson_append_date_time(doc, key, -1, ms));
 }
 
@@ -286,8 +288,8 @@ static int append_bytes(struct reading *r, bson_t *doc, const char *key,
 	if ((data = malloc(text_len / 4 * 3 + 1)) == NULL)
 		return hbt_error_set(r->err, HALIBUT_ENOMEM, "Out of memory.");
 	if (base64_decode(json_string_value(v), text_len, data, &len))
-		rc = appended(r, at, put_bytes(doc, key, data, len,
-		                               object_slot));
+		rc = appended(r, at,
+		              put_bytes(doc, key, data, len, object_slot));
 	else
 		rc = invalid(r, at, "$bytes wants a text in base64");
 	free(data);
@@ -303,8 +305,9 @@ static int append_stream(struct reading *r, bson_t *doc, const char *key,
 	bson_t d;
 
 	if (!json_is_integer(v) || n < 0 || (uint64_t)n >= r->n_streams)
-		return invalid(r, at, "$dataStream wants the number, from 0, "
-		                      "of a DataStream of this call");
+		return invalid(r, at,
+		               "$dataStream wants the number, from 0, "
+		               "of a DataStream of this call");
 	if (r->used[n])
 		return invalid(r, at, "this DataStream is used twice");
 	r->used[n] = 1;
@@ -345,7 +348,8 @@ static special_fn special_of(const json_t *object, const json_t **value)
 	if (json_object_size(object) != 1)
 		return NULL;
 	for (size_t i = 0; i < sizeof(specials) / sizeof(specials[0]); i++)
-		if ((*value = json_object_get(object, specials[i].name)) != NULL)
+		if ((*value = json_object_get(object, specials[i].name)) !=
+		    NULL)
 			return specials[i].fn;
 	return NULL;
 }
@@ -461,8 +465,8 @@ static void mark_used(struct reading *r, const bson_iter_t *start, int depth)
 		    bson_iter_recurse(&it, &below))
 			mark_used(r, &below, depth + 1);
 		if (!BSON_ITER_HOLDS_DOCUMENT(&it) ||
-		    !bson_iter_recurse(&it, &id) || !bson_iter_find(&id, "id") ||
-		    !BSON_ITER_HOLDS_BINARY(&id))
+		    !bson_iter_recurse(&it, &id) ||
+		    !bson_iter_find(&id, "id") || !BSON_ITER_HOLDS_BINARY(&id))
 			continue;
 		bson_iter_binary(&id, &subtype, &len, &data);
 		for (size_t i = 0; len == 16 && i < r->n_streams; i++)

@@ -110,8 +110,8 @@ static json_t *json_double(double d)
 	if (isnan(d))
 		return one_key("$double", json_string("NaN"));
 	if (isinf(d))
-		return one_key("$double", json_string(d > 0 ? "Infinity"
-		                                            : "-Infinity"));
+		return one_key("$double",
+		               json_string(d > 0 ? "Infinity" : "-Infinity"));
 	return json_real(d);
 }
 
@@ -129,9 +129,9 @@ static json_t *json_date(int64_t ms)
 	days += 719468;
 	era = days / 146097; /* days is positive: year 1 or later */
 	in_era = days - era * 146097;
-	year_in_era = (in_era - in_era / 1460 + in_era / 36524 -
-	               in_era / 146096) /
-	              365;
+	year_in_era =
+		(in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) /
+		365;
 	in_year = in_era -
 	          (365 * year_in_era + year_in_era / 4 - year_in_era / 100);
 	month = (5 * in_year + 2) / 153;
@@ -370,8 +370,8 @@ static int write_value(struct writing *w, const bson_iter_t *it, int depth,
 		break;
 	case BSON_TYPE_TIMESTAMP:
 		bson_iter_timestamp(it, &seconds, &increment);
-		*out = json_integer((json_int_t)((uint64_t)seconds << 32 |
-		                                 increment));
+		*out = json_integer(
+			(json_int_t)((uint64_t)seconds << 32 | increment));
 		break;
 	default:
 		return unreadable(w, bson_iter_key(it),

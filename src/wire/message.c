@@ -7,8 +7,8 @@
 #include "wire/inflate.h"
 #include "wire/message.h"
 
-struct hbt_message *hbt_message_new(struct hbt_envelope *env,
-                                    uint8_t *deflated, size_t len)
+struct hbt_message *hbt_message_new(struct hbt_envelope *env, uint8_t *deflated,
+                                    size_t len)
 {
 	struct hbt_message *m = calloc(1, sizeof(*m));
 
@@ -182,8 +182,8 @@ no_memory:
 	return hbt_error_set(err, HALIBUT_ENOMEM, "Out of memory.");
 }
 
-int hbt_message_to_bson(const struct hbt_message *m, size_t max,
-                        uint8_t **bson, size_t *len)
+int hbt_message_to_bson(const struct hbt_message *m, size_t max, uint8_t **bson,
+                        size_t *len)
 {
 	return hbt_inflate(m->deflated, m->deflated_len, max, bson, len);
 }

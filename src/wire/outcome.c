@@ -146,7 +146,8 @@ static int classify(const char *type, const char *message, const char *details)
 		return status;
 	if (starts_with(message, "Service not found: "))
 		return HALIBUT_ESERVICE_NOT_FOUND;
-	if (starts_with(message, "Service ") && ends_with(message, " not found"))
+	if (starts_with(message, "Service ") &&
+	    ends_with(message, " not found"))
 		return HALIBUT_EMETHOD_NOT_FOUND;
 	if (starts_with(details, "System.Reflection.AmbiguousMatchException: "))
 		return HALIBUT_EAMBIGUOUS_METHOD;
@@ -201,8 +202,9 @@ int hbt_response_outcome(const uint8_t *bson, size_t len, bson_iter_t *result,
 		                     "No response was received from the "
 		                     "endpoint within the allowed time.");
 	if (rc != HALIBUT_OK)
-		return hbt_error_set(err, rc, "The peer sent a response that "
-		                              "cannot be read.");
+		return hbt_error_set(err, rc,
+		                     "The peer sent a response that "
+		                     "cannot be read.");
 	if (find(&message, "error", &error) && has_value(&error))
 		return read_error(&error, err);
 	*found = find(&message, "result", result);

@@ -28,11 +28,11 @@ struct hbt_reader {
 	struct inbound *in; /* NULL outside messages */
 	char *line;         /* a control line so far; NULL while empty */
 	uint16_t line_len, line_cap;
-	uint16_t chars;     /* of the preamble */
-	char first[2];      /* of the preamble */
-	bool newline;       /* preamble: the last character was one */
-	bool cr;            /* control line: the last byte was 0D */
-	bool second_line;   /* identity: its empty line is next */
+	uint16_t chars;   /* of the preamble */
+	char first[2];    /* of the preamble */
+	bool newline;     /* preamble: the last character was one */
+	bool cr;          /* control line: the last byte was 0D */
+	bool second_line; /* identity: its empty line is next */
 	bool failed;
 	enum hbt_expect expect;
 	struct halibut_error err;
@@ -369,8 +369,9 @@ static void next_identity(struct hbt_reader *r, const uint8_t **data,
 		uint8_t c = **data;
 
 		if (c != (r->cr ? '\n' : '\r')) {
-			fail_identity(r, ev, "the following line was not "
-			                     "empty");
+			fail_identity(r, ev,
+			              "the following line was not "
+			              "empty");
 			return;
 		}
 		(*data)++;

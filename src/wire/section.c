@@ -93,12 +93,12 @@ static int tail_complete(struct hbt_section *s, struct halibut_error *err)
 
 	if (again != s->length) {
 		hbt_guid_format(&s->id, text);
-		return hbt_error_set(err, HALIBUT_EPROTO,
-		                     "Data stream size mismatch detected: the "
-		                     "peer sent %lld as the length of DataStream "
-		                     "%s before its data, but %lld after it.",
-		                     (long long)s->length, text,
-		                     (long long)again);
+		return hbt_error_set(
+			err, HALIBUT_EPROTO,
+			"Data stream size mismatch detected: the "
+			"peer sent %lld as the length of DataStream "
+			"%s before its data, but %lld after it.",
+			(long long)s->length, text, (long long)again);
 	}
 	s->done++;
 	s->state = HBT_SECTION_HEAD;

@@ -112,8 +112,7 @@ static bool value_size(uint8_t type, const uint8_t *p, size_t left,
 	case HBT_BSON_BINARY:
 		n = counted(p, left, 1);
 		/* The old subtype has a length inside its data as well. */
-		if (n != 0 && p[4] == 2 &&
-		    (n < 9 || hbt_le32(p + 5) != n - 9))
+		if (n != 0 && p[4] == 2 && (n < 9 || hbt_le32(p + 5) != n - 9))
 			n = 0;
 		break;
 	case HBT_BSON_REGEX:
@@ -179,8 +178,7 @@ bool hbt_elem_stream(const struct hbt_elem *e, struct hbt_stream_ref *ref)
 	size_t len;
 
 	if (e->type != HBT_BSON_DOCUMENT ||
-	    !hbt_walk_begin(&w, e->value, e->len) ||
-	    hbt_walk_next(&w, &m) != 1)
+	    !hbt_walk_begin(&w, e->value, e->len) || hbt_walk_next(&w, &m) != 1)
 		return false;
 	if (strcmp(m.key, "$type") == 0 &&
 	    (!hbt_elem_text(&m, &text, &len) ||

@@ -17,9 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t next = 0;
 
 	streams[1].id.wire[0] = 1;
-	if (in != NULL &&
-	    hbt_json_append_bson(&doc, "0", in, size % 2, streams, 2, &err) ==
-	            HALIBUT_OK) {
+	if (in != NULL && hbt_json_append_bson(&doc, "0", in, size % 2, streams,
+	                                       2, &err) == HALIBUT_OK) {
 		if (!bson_iter_init(&it, &doc) || !bson_iter_next(&it) ||
 		    hbt_json_from_bson(&it, &out, &next, NULL, NULL, &err) !=
 		            HALIBUT_OK)

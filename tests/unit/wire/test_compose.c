@@ -85,8 +85,9 @@ static void a_web_socket_endpoint_says_so_and_keeps_its_path(void **state)
 
 	(void)state;
 	assert_int_equal(say_hello("wss://host:8433/Halibut", &doc), 0);
-	assert_int_equal(hbt_envelope_read(bson_get_data(&doc), doc.len, 8,
-	                                   &env, NULL), HALIBUT_OK);
+	assert_int_equal(
+		hbt_envelope_read(bson_get_data(&doc), doc.len, 8, &env, NULL),
+		HALIBUT_OK);
 	assert_string_equal(env.destination, "wss://host:8433/Halibut");
 	hbt_envelope_fini(&env);
 	bson_iter_init(&it, &doc);
@@ -110,13 +111,15 @@ static void responses_are_vectors_2_to_7(void **state)
 		bson_t result = BSON_INITIALIZER, doc;
 		bool found;
 
-		assert_int_equal(hbt_response_outcome(b.data, b.len, &it,
-		                                      &found, NULL), 0);
+		assert_int_equal(
+			hbt_response_outcome(b.data, b.len, &it, &found, NULL),
+			0);
 		assert_true(found);
 		bson_append_iter(&result, "any", -1, &it);
 		assert_int_equal(hbt_compose_response(n == 4 ? long_id : "r1",
 		                                      n == 2 ? NULL : &result,
-		                                      &doc), HALIBUT_OK);
+		                                      &doc),
+		                 HALIBUT_OK);
 		assert_vector(n, &doc);
 		bson_destroy(&result);
 		free(b.data);
@@ -157,11 +160,10 @@ static int there_and_back(struct halibut_error *err, struct halibut_error *out)
 static void every_class_of_errors_comes_back_as_itself(void **state)
 {
 	static const int same[] = {
-		HALIBUT_ESERVICE_NOT_FOUND, HALIBUT_EMETHOD_NOT_FOUND,
-		HALIBUT_EAMBIGUOUS_METHOD,  HALIBUT_ENO_MATCHING,
-		HALIBUT_EINVOCATION,        HALIBUT_EREMOTE,
-		HALIBUT_ECONNECTING_CANCELLED,
-		HALIBUT_ETRANSFERRING_CANCELLED,
+		HALIBUT_ESERVICE_NOT_FOUND,    HALIBUT_EMETHOD_NOT_FOUND,
+		HALIBUT_EAMBIGUOUS_METHOD,     HALIBUT_ENO_MATCHING,
+		HALIBUT_EINVOCATION,           HALIBUT_EREMOTE,
+		HALIBUT_ECONNECTING_CANCELLED, HALIBUT_ETRANSFERRING_CANCELLED,
 	};
 	struct halibut_error err = {0}, out = {0};
 
@@ -169,9 +171,10 @@ static void every_class_of_errors_comes_back_as_itself(void **state)
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
 		hbt_error_set(&err, same[i], "It went wrong");
 		assert_int_equal(there_and_back(&err, &out), same[i]);
-		assert_int_equal(strncmp(out.message,
-		                         "It went wrong\n\nServer exception: \n",
-		                         34), 0);
+		assert_int_equal(
+			strncmp(out.message,
+		                "It went wrong\n\nServer exception: \n", 34),
+			0);
 		halibut_error_clear(&out);
 	}
 }
@@ -206,8 +209,9 @@ static void network_failures_are_recognised_by_the_caller(void **state)
 	         "out"},
 		{HALIBUT_EREFUSED, "A connection attempt failed because the "
 	                           "connected party did not properly respond"},
-		{HALIBUT_EPROTO, "An existing connection was forcibly closed by "
-	                         "the remote host."},
+		{HALIBUT_EPROTO,
+	         "An existing connection was forcibly closed by "
+	         "the remote host."},
 	};
 	struct halibut_error err = {0}, out = {0};
 
@@ -300,8 +304,10 @@ static void errors_are_mapped_by_the_first_rule_that_applies(void **state)
 	                 HALIBUT_ESERVICE_NOT_FOUND);
 	assert_int_equal(mapped("Service A::B not found", NULL, NULL),
 	                 HALIBUT_EMETHOD_NOT_FOUND);
-	assert_int_equal(mapped("x", "System.Reflection."
-	                             "AmbiguousMatchException: y", NULL),
+	assert_int_equal(mapped("x",
+	                        "System.Reflection."
+	                        "AmbiguousMatchException: y",
+	                        NULL),
 	                 HALIBUT_EAMBIGUOUS_METHOD);
 	assert_int_equal(mapped("x", target, NULL), HALIBUT_EINVOCATION);
 	assert_int_equal(mapped("x", target, ""), HALIBUT_EINVOCATION);
@@ -355,13 +361,15 @@ static void params_are_found_or_empty(void **state)
 	assert_int_equal(bson_count_keys(&params), 16);
 	free(b.data);
 	other = BCON_NEW("Message", "{", "PARAMS", BCON_NULL, "}");
-	assert_int_equal(hbt_request_params(bson_get_data(other), other->len,
-	                                    &params), HALIBUT_OK);
+	assert_int_equal(
+		hbt_request_params(bson_get_data(other), other->len, &params),
+		HALIBUT_OK);
 	assert_int_equal(bson_count_keys(&params), 0);
 	bson_destroy(other);
 	other = BCON_NEW("Message", "{", "params", "text", "}");
-	assert_int_equal(hbt_request_params(bson_get_data(other), other->len,
-	                                    &params), HALIBUT_EPROTO);
+	assert_int_equal(
+		hbt_request_params(bson_get_data(other), other->len, &params),
+		HALIBUT_EPROTO);
 	assert_int_equal(bson_count_keys(&params), 0);
 	bson_destroy(other);
 	assert_int_equal(hbt_request_params((const uint8_t *)"x", 1, &params),

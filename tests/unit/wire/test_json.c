@@ -34,8 +34,9 @@ static char *to_text(const bson_t *doc)
 	char *text;
 
 	assert_true(bson_iter_init(&it, doc) && bson_iter_next(&it));
-	assert_int_equal(hbt_json_from_bson(&it, &v, &next_stream, NULL, NULL,
-	                                    NULL), HALIBUT_OK);
+	assert_int_equal(
+		hbt_json_from_bson(&it, &v, &next_stream, NULL, NULL, NULL),
+		HALIBUT_OK);
 	text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
 	json_decref(v);
 	assert_non_null(text);
@@ -57,13 +58,25 @@ static void assert_becomes(const char *in, bool object_slot, const char *want)
 static void values_come_back_as_they_were(void **state)
 {
 	static const char *const same[] = {
-		"null", "true", "false", "\"\"", "\"\xc3\xa6\"", "0", "-1",
-		"9223372036854775807", "-9223372036854775808", "1.5", "5.0",
-		"[]", "{}", "[1,[2,[3]],\"x\"]",
+		"null",
+		"true",
+		"false",
+		"\"\"",
+		"\"\xc3\xa6\"",
+		"0",
+		"-1",
+		"9223372036854775807",
+		"-9223372036854775808",
+		"1.5",
+		"5.0",
+		"[]",
+		"{}",
+		"[1,[2,[3]],\"x\"]",
 		"{\"b\":1,\"a\":{\"c\":[true]}}",
 		"{\"$type\":\"Acme.Point, Acme\",\"X\":1,\"Y\":2}",
 		"{\"$type\":\"System.String[], mscorlib\",\"$values\":[\"a\"]}",
-		"{\"$double\":\"NaN\"}", "{\"$double\":\"Infinity\"}",
+		"{\"$double\":\"NaN\"}",
+		"{\"$double\":\"Infinity\"}",
 		"{\"$double\":\"-Infinity\"}",
 		"{\"$guid\":\"00112233-4455-6677-8899-aabbccddeeff\"}",
 		"{\"$date\":\"2024-01-02T03:04:05.678Z\"}",
@@ -72,10 +85,13 @@ static void values_come_back_as_they_were(void **state)
 		"{\"$date\":\"1969-12-31T23:59:59.999Z\"}",
 		"{\"$date\":\"2000-02-29T12:00:00.000Z\"}",
 		"{\"$date\":253402300800000}",
-		"{\"$bytes\":\"\"}", "{\"$bytes\":\"AQ==\"}",
-		"{\"$bytes\":\"AQI=\"}", "{\"$bytes\":\"AQID\"}",
+		"{\"$bytes\":\"\"}",
+		"{\"$bytes\":\"AQ==\"}",
+		"{\"$bytes\":\"AQI=\"}",
+		"{\"$bytes\":\"AQID\"}",
 		"{\"$bytes\":\"+/+/AA==\"}",
-		"{\"\":1,\"a.b\":2,\"$c\":3}", "\"a\\u0000b\"",
+		"{\"\":1,\"a.b\":2,\"$c\":3}",
+		"\"a\\u0000b\"",
 		"{\"x\":{\"$bytes\":\"AQID\"}}",
 		"{\"$dataStream\":0,\"length\":5}",
 	};
@@ -108,10 +124,18 @@ static void other_spellings_become_the_usual_ones(void **state)
 static void arguments_have_the_bytes_of_vector_11(void **state)
 {
 	static const char *const args[] = {
-		"\"s\"", "{\"$int32\":7}", "7", "1.5", "true", "null",
+		"\"s\"",
+		"{\"$int32\":7}",
+		"7",
+		"1.5",
+		"true",
+		"null",
 		"{\"$date\":\"2024-01-02T03:04:05.678Z\"}",
 		"{\"$guid\":\"00112233-4455-6677-8899-aabbccddeeff\"}",
-		"{\"$int32\":5}", NULL, "1.1", "\"00:02:00\"",
+		"{\"$int32\":5}",
+		NULL,
+		"1.1",
+		"\"00:02:00\"",
 		"\"https://example.com/x\"",
 		"{\"$type\":\"System.Collections.Generic.List`1[[System.String,"
 		" mscorlib]], mscorlib\",\"$values\":[\"a\",\"b\"]}",
@@ -136,7 +160,8 @@ static void arguments_have_the_bytes_of_vector_11(void **state)
 		assert_non_null(v);
 		snprintf(key, sizeof(key), "%d", i);
 		assert_int_equal(hbt_json_append_bson(&params, key, v, true,
-		                                      NULL, 0, NULL), 0);
+		                                      NULL, 0, NULL),
+		                 0);
 		json_decref(v);
 	}
 	assert_bytes_equal(bson_get_data(&params), params.len,
@@ -158,14 +183,17 @@ static void results_of_the_vectors_have_their_json(void **state)
 
 		want = json_object_get(json_object_get(whole, "Message"),
 		                       "result");
-		assert_int_equal(hbt_response_outcome(b.data, b.len, &it,
-		                                      &found, NULL), 0);
+		assert_int_equal(
+			hbt_response_outcome(b.data, b.len, &it, &found, NULL),
+			0);
 		assert_int_equal(hbt_json_from_bson(&it, &got, &next_stream,
-		                                    NULL, NULL, NULL), 0);
+		                                    NULL, NULL, NULL),
+		                 0);
 		if (n == 7)
-			assert_string_equal(
-				json_string_value(json_object_get(got, "$bytes")),
-				json_string_value(json_object_get(want, "$value")));
+			assert_string_equal(json_string_value(json_object_get(
+						    got, "$bytes")),
+			                    json_string_value(json_object_get(
+						    want, "$value")));
 		else
 			assert_true(json_equal(got, want));
 		json_decref(got);
@@ -241,10 +269,12 @@ static void a_stream_of_an_earlier_argument_is_used_up(void **state)
 	bson_t doc = BSON_INITIALIZER;
 
 	(void)state;
-	assert_int_equal(hbt_json_append_bson(&doc, "0", v, true, &ref, 1,
-	                                      &err), HALIBUT_OK);
-	assert_int_equal(hbt_json_append_bson(&doc, "1", v, true, &ref, 1,
-	                                      &err), HALIBUT_EINVAL);
+	assert_int_equal(
+		hbt_json_append_bson(&doc, "0", v, true, &ref, 1, &err),
+		HALIBUT_OK);
+	assert_int_equal(
+		hbt_json_append_bson(&doc, "1", v, true, &ref, 1, &err),
+		HALIBUT_EINVAL);
 	assert_non_null(strstr(err.message, "1[0]: this DataStream is used"));
 	halibut_error_clear(&err);
 	json_decref(v);
@@ -275,8 +305,9 @@ static void what_is_as_deep_as_accepted_fits_a_message(void **state)
 	free(text);
 	parts.params = &params;
 	assert_int_equal(hbt_compose_request(&parts, &doc), HALIBUT_OK);
-	assert_int_equal(hbt_envelope_read(bson_get_data(&doc), doc.len, 0,
-	                                   &env, &err), HALIBUT_OK);
+	assert_int_equal(
+		hbt_envelope_read(bson_get_data(&doc), doc.len, 0, &env, &err),
+		HALIBUT_OK);
 	hbt_envelope_fini(&env);
 	bson_destroy(&doc);
 	bson_destroy(&params);
@@ -306,8 +337,9 @@ static void bson_nested_too_deep_has_no_json(void **state)
 	}
 	bson_iter_init(&it, &doc);
 	assert_true(bson_iter_next(&it));
-	assert_int_equal(hbt_json_from_bson(&it, &v, &next_stream, NULL, NULL,
-	                                    &err), HALIBUT_EPROTO);
+	assert_int_equal(
+		hbt_json_from_bson(&it, &v, &next_stream, NULL, NULL, &err),
+		HALIBUT_EPROTO);
 	assert_null(v);
 	halibut_error_clear(&err);
 	bson_destroy(&doc);
@@ -345,11 +377,13 @@ static void a_caller_says_what_stands_for_a_stream(void **state)
 
 	(void)state;
 	assert_int_equal(to_bson("[{\"$dataStream\":1},{\"$dataStream\":0}]",
-	                         true, &doc, NULL), HALIBUT_OK);
+	                         true, &doc, NULL),
+	                 HALIBUT_OK);
 	bson_iter_init(&it, &doc);
 	bson_iter_next(&it);
 	assert_int_equal(hbt_json_from_bson(&it, &v, &next_stream, name_stream,
-	                                    (void *)"s", NULL), HALIBUT_OK);
+	                                    (void *)"s", NULL),
+	                 HALIBUT_OK);
 	assert_string_equal(json_string_value(json_array_get(v, 0)), "s3:7");
 	assert_string_equal(json_string_value(json_array_get(v, 1)), "s4:5");
 	assert_int_equal(next_stream, 5);

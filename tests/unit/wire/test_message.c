@@ -44,10 +44,12 @@ static int read_message(bson_t *message, struct hbt_envelope *env)
 static void the_vectors_have_their_envelopes(void **state)
 {
 	static const enum hbt_message_kind kinds[] = {
-		HBT_MESSAGE_NULL,     HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE,
-		HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE,
-		HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE, HBT_MESSAGE_REQUEST,
-		HBT_MESSAGE_REQUEST,  HBT_MESSAGE_REQUEST,  HBT_MESSAGE_RESPONSE,
+		HBT_MESSAGE_NULL,     HBT_MESSAGE_RESPONSE,
+		HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE,
+		HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE,
+		HBT_MESSAGE_RESPONSE, HBT_MESSAGE_RESPONSE,
+		HBT_MESSAGE_REQUEST,  HBT_MESSAGE_REQUEST,
+		HBT_MESSAGE_REQUEST,  HBT_MESSAGE_RESPONSE,
 		HBT_MESSAGE_REQUEST,
 	};
 	struct hbt_envelope env;
@@ -56,8 +58,9 @@ static void the_vectors_have_their_envelopes(void **state)
 	for (int n = 1; n <= 13; n++) {
 		struct bytes b = spec_vector(n, "bson");
 
-		assert_int_equal(hbt_envelope_read(b.data, b.len, 8, &env,
-		                                   NULL), HALIBUT_OK);
+		assert_int_equal(
+			hbt_envelope_read(b.data, b.len, 8, &env, NULL),
+			HALIBUT_OK);
 		assert_int_equal(env.kind, kinds[n - 1]);
 		assert_int_equal(env.is_error, n == 8 || n == 12);
 		assert_int_equal(env.n_streams, n == 13);
@@ -141,8 +144,8 @@ static void assert_kind(bson_t *m, int kind)
 	hbt_envelope_fini(&env);
 }
 
-static void the_kind_is_told_by_members_when_no_type_stands_in_front(
-	void **state)
+static void
+the_kind_is_told_by_members_when_no_type_stands_in_front(void **state)
 {
 	(void)state;
 	assert_kind(DOC("id", "1", "service", "S", "method", "M"),
@@ -175,14 +178,17 @@ static void requests_that_the_original_refuses_are_refused(void **state)
 	assert_kind(DOC("$type", REQUEST, "id", BCON_NULL), -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "endpoint", "{", "}"), -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "endpoint", "{", "BaseUri",
-	                "relative", "}"), -1);
+	                "relative", "}"),
+	            -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "endpoint", "{", "BaseUri",
-	                BCON_INT32(1), "}"), -1);
+	                BCON_INT32(1), "}"),
+	            -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "endpoint", "https://x"),
 	            -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "endpoint", "{", "BaseUri",
 	                "https://x/", "PollingRequestQueueTimeout",
-	                BCON_INT32(5), "}"), -1);
+	                BCON_INT32(5), "}"),
+	            -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "params", "none"), -1);
 	assert_kind(DOC("$type", REQUEST, "id", "1", "activityId", "nonsense"),
 	            -1);
@@ -196,11 +202,12 @@ static void missing_parts_are_absent(void **state)
 	struct hbt_envelope env;
 
 	(void)state;
-	assert_int_equal(read_message(DOC("$type", REQUEST, "id", "1",
-	                                  "endpoint", BCON_NULL, "activityId",
-	                                  BCON_NULL, "params", BCON_NULL,
-	                                  "service", BCON_NULL), &env),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		read_message(DOC("$type", REQUEST, "id", "1", "endpoint",
+	                         BCON_NULL, "activityId", BCON_NULL, "params",
+	                         BCON_NULL, "service", BCON_NULL),
+	                     &env),
+		HALIBUT_OK);
 	assert_false(env.has_activity_id);
 	assert_null(env.destination);
 	assert_null(env.service);
@@ -221,7 +228,8 @@ static void the_endpoint_of_old_releases_is_read(void **state)
 	assert_int_equal(
 		read_message(DOC("$type", REQUEST, "id", "1", "endpoint", "{",
 	                         "baseURI", "poll://abc", "Proxy", BCON_NULL,
-	                         "}"), &env),
+	                         "}"),
+	                     &env),
 		HALIBUT_OK);
 	assert_string_equal(env.destination, "poll://abc");
 	assert_null(env.destination_thumbprint);
@@ -250,12 +258,16 @@ static void scalar_ids_have_the_text_that_the_original_gives_them(void **state)
 	struct hbt_envelope env;
 
 	(void)state;
-	assert_int_equal(read_message(DOC("$type", RESPONSE, "id",
-	                                  BCON_INT64(-5)), &env), HALIBUT_OK);
+	assert_int_equal(
+		read_message(DOC("$type", RESPONSE, "id", BCON_INT64(-5)),
+	                     &env),
+		HALIBUT_OK);
 	assert_string_equal(env.id, "-5");
 	hbt_envelope_fini(&env);
-	assert_int_equal(read_message(DOC("$type", RESPONSE, "id",
-	                                  BCON_BOOL(true)), &env), HALIBUT_OK);
+	assert_int_equal(
+		read_message(DOC("$type", RESPONSE, "id", BCON_BOOL(true)),
+	                     &env),
+		HALIBUT_OK);
 	assert_string_equal(env.id, "True");
 	hbt_envelope_fini(&env);
 }
@@ -377,9 +389,9 @@ static void nesting_deeper_than_64_is_refused(void **state)
 	for (int depth = 64; depth <= 65; depth++) {
 		struct bytes b = nested("unknown", depth);
 
-		assert_int_equal(hbt_envelope_read(b.data, b.len, 8, &env,
-		                                   &err),
-		                 depth == 64 ? HALIBUT_OK : HALIBUT_EPROTO);
+		assert_int_equal(
+			hbt_envelope_read(b.data, b.len, 8, &env, &err),
+			depth == 64 ? HALIBUT_OK : HALIBUT_EPROTO);
 		free(b.data);
 	}
 	assert_non_null(strstr(err.message, "deeper than 64"));
@@ -441,12 +453,14 @@ static void deflating_gives_the_bytes_of_the_vectors(void **state)
 		struct bytes bson = spec_vector(with_deflated[i], "bson");
 		struct bytes want = spec_vector(with_deflated[i], "deflated");
 
-		assert_int_equal(hbt_deflate(d, bson.data, bson.len, &out,
-		                             &len), HALIBUT_OK);
+		assert_int_equal(
+			hbt_deflate(d, bson.data, bson.len, &out, &len),
+			HALIBUT_OK);
 		assert_int_equal(len, want.len);
 		free(out);
-		assert_int_equal(hbt_inflate(want.data, want.len, 1000, &out,
-		                             &len), HALIBUT_OK);
+		assert_int_equal(
+			hbt_inflate(want.data, want.len, 1000, &out, &len),
+			HALIBUT_OK);
 		assert_bytes_equal(out, len, bson.data, bson.len);
 		free(out);
 		free(bson.data);
@@ -497,7 +511,8 @@ static void a_large_message_goes_there_and_back(void **state)
 	BCON_APPEND(&doc, "Message", "{", "$type", RESPONSE, "id", "1",
 	            "result", text, "}");
 	assert_int_equal(hbt_message_from_bson(d, bson_get_data(&doc), doc.len,
-	                                       &m, &err), HALIBUT_OK);
+	                                       &m, &err),
+	                 HALIBUT_OK);
 	assert_string_equal(m->env.id, "1");
 	assert_int_equal(hbt_message_to_bson(m, doc.len - 1, &bson, &len),
 	                 HALIBUT_ELIMIT);
@@ -538,7 +553,8 @@ int main(void)
 		cmocka_unit_test(
 			the_kind_is_told_by_members_when_no_type_stands_in_front),
 		cmocka_unit_test(another_type_in_front_is_refused),
-		cmocka_unit_test(requests_that_the_original_refuses_are_refused),
+		cmocka_unit_test(
+			requests_that_the_original_refuses_are_refused),
 		cmocka_unit_test(missing_parts_are_absent),
 		cmocka_unit_test(the_endpoint_of_old_releases_is_read),
 		cmocka_unit_test(an_id_is_kept_byte_for_byte),
@@ -554,7 +570,8 @@ int main(void)
 		cmocka_unit_test(deflating_gives_the_bytes_of_the_vectors),
 		cmocka_unit_test(inflating_takes_exactly_one_message),
 		cmocka_unit_test(a_large_message_goes_there_and_back),
-		cmocka_unit_test(the_null_message_is_shared_and_outlives_its_users),
+		cmocka_unit_test(
+			the_null_message_is_shared_and_outlives_its_users),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

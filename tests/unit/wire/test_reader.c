@@ -88,9 +88,9 @@ static void next_and_end_are_told_apart(void **state)
 static void anything_but_the_exact_line_is_an_error(void **state)
 {
 	static const char *const wrong[] = {
-		"next\r\n",       "NEXT \r\n",   " NEXT\r\n",   "PROCEED\r\n",
-		"NEXT\nEND\r\n",  "NEXT\rX",     "NEXT\r\rX",   "\rNEXT\r\n",
-		"\nNEXT\r\n",     "NEXTNEXT\r\n", "NEX\r\n",
+		"next\r\n",      "NEXT \r\n",    " NEXT\r\n", "PROCEED\r\n",
+		"NEXT\nEND\r\n", "NEXT\rX",      "NEXT\r\rX", "\rNEXT\r\n",
+		"\nNEXT\r\n",    "NEXTNEXT\r\n", "NEX\r\n",
 	};
 	struct fixture *f = *state;
 
@@ -161,7 +161,8 @@ static void identities_are_read_as_the_original_does(void **state)
 	} good[] = {
 		{"MX-CLIENT 1.0\r\n\r\n", HBT_IDENTITY_CLIENT, NULL},
 		{"MX-CLIENT\r\n\r\n", HBT_IDENTITY_CLIENT, NULL},
-		{"  MX-CLIENT   7 what  ever\r\n\r\n", HBT_IDENTITY_CLIENT, NULL},
+		{"  MX-CLIENT   7 what  ever\r\n\r\n", HBT_IDENTITY_CLIENT,
+	         NULL},
 		{"MX-SERVER 1.0\r\n\r\n", HBT_IDENTITY_SERVER, NULL},
 		{"MX-SUBSCRIBER 1.0 poll://Sub-ABC\r\n\r\n",
 	         HBT_IDENTITY_SUBSCRIBER, "poll://Sub-ABC"},
@@ -239,8 +240,9 @@ static void a_preamble_may_end_with_the_connection(void **state)
 		const char *text;
 		bool is_mx, is_empty;
 	} cut[] = {
-		{"", false, true},   {"\r\r", false, true}, {"M", false, true},
-		{"MX", true, false}, {"MX\n", true, false}, {"GE", false, false},
+		{"", false, true},     {"\r\r", false, true},
+		{"M", false, true},    {"MX", true, false},
+		{"MX\n", true, false}, {"GE", false, false},
 	};
 	struct fixture *f = *state;
 
@@ -380,8 +382,7 @@ static void a_message_larger_than_it_claims_is_refused(void **state)
 static void a_message_smaller_than_it_claims_is_refused(void **state)
 {
 	limits.max_message_bytes = 1 << 20;
-	assert_int_equal(bomb_status(*state, 1 << 20, 1 << 19),
-	                 HALIBUT_EPROTO);
+	assert_int_equal(bomb_status(*state, 1 << 20, 1 << 19), HALIBUT_EPROTO);
 	assert_int_equal(bomb_status(*state, 5, 4), HALIBUT_EPROTO);
 }
 
@@ -420,8 +421,9 @@ static void every_shape_of_deflate_is_read(void **state)
 			if (*p != ' ')
 				hex[n++] = *p;
 		b = unhex(hex);
-		assert_int_equal(try(f, HBT_EXPECT_MESSAGE,
-		                     (const char *)b.data, b.len), b.len);
+		assert_int_equal(
+			try(f, HBT_EXPECT_MESSAGE, (const char *)b.data, b.len),
+			b.len);
 		assert_int_equal(f->ev.type, HBT_EVENT_MESSAGE);
 		assert_int_equal(f->ev.message->env.kind, HBT_MESSAGE_NULL);
 		assert_bytes_equal(f->ev.message->deflated,
@@ -431,8 +433,8 @@ static void every_shape_of_deflate_is_read(void **state)
 	}
 }
 
-static void readers_in_the_middle_of_messages_do_not_disturb_another(
-	void **state)
+static void
+readers_in_the_middle_of_messages_do_not_disturb_another(void **state)
 {
 	enum { N = 10 };
 	struct bytes b = spec_vector(9, "deflated");
@@ -529,7 +531,8 @@ int main(void)
 		reader_test(every_shape_of_deflate_is_read),
 		reader_test(
 			readers_in_the_middle_of_messages_do_not_disturb_another),
-		reader_test(a_message_keeps_its_streams_apart_from_what_follows),
+		reader_test(
+			a_message_keeps_its_streams_apart_from_what_follows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

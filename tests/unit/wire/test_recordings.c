@@ -26,8 +26,10 @@ static struct hbt_limits limits;
 static void expect_next(struct replay *p)
 {
 	static const enum hbt_expect what[128] = {
-		['P'] = HBT_EXPECT_PREAMBLE, ['I'] = HBT_EXPECT_IDENTITY,
-		['N'] = HBT_EXPECT_NEXT_OR_END, ['R'] = HBT_EXPECT_PROCEED,
+		['P'] = HBT_EXPECT_PREAMBLE,
+		['I'] = HBT_EXPECT_IDENTITY,
+		['N'] = HBT_EXPECT_NEXT_OR_END,
+		['R'] = HBT_EXPECT_PROCEED,
 		['M'] = HBT_EXPECT_MESSAGE};
 
 	if (*p->expect != '\0')
@@ -67,8 +69,8 @@ static void note(struct replay *p, const struct hbt_event *ev)
 		p->messages[p->n_messages++] = ev->message;
 	}
 	if (ev->type == HBT_EVENT_SECTION) {
-		p->section = realloc(p->section,
-		                     p->section_len + ev->section_len);
+		p->section =
+			realloc(p->section, p->section_len + ev->section_len);
 		memcpy(p->section + p->section_len, ev->section,
 		       ev->section_len);
 		p->section_len += ev->section_len;
@@ -118,10 +120,9 @@ static void assert_same(const struct replay *a, const struct replay *b)
 	assert_string_equal(a->events, b->events);
 	assert_int_equal(a->n_messages, b->n_messages);
 	for (size_t i = 0; i < a->n_messages; i++)
-		assert_bytes_equal(a->messages[i]->deflated,
-		                   a->messages[i]->deflated_len,
-		                   b->messages[i]->deflated,
-		                   b->messages[i]->deflated_len);
+		assert_bytes_equal(
+			a->messages[i]->deflated, a->messages[i]->deflated_len,
+			b->messages[i]->deflated, b->messages[i]->deflated_len);
 	assert_int_equal(a->section_len, b->section_len);
 	if (a->section_len > 0)
 		assert_memory_equal(a->section, b->section, a->section_len);
@@ -134,7 +135,8 @@ static void each_side(side_fn fn)
 {
 	for (size_t i = 0; i < n_recordings; i++)
 		for (int side = DIALLER; side <= ACCEPTOR; side++) {
-			struct bytes b = recorded_side(recordings[i].name, side);
+			struct bytes b =
+				recorded_side(recordings[i].name, side);
 
 			fn(&recordings[i], side, &b);
 			free(b.data);
@@ -356,8 +358,9 @@ static void a_recorded_failure_is_an_invocation_error(void **state)
 	replay_begin(&p, "IM");
 	feed(&p, b.data, b.len);
 	assert_true(p.messages[0]->env.is_error);
-	assert_int_equal(hbt_message_to_bson(p.messages[0], 1 << 20, &bson,
-	                                     &len), HALIBUT_OK);
+	assert_int_equal(
+		hbt_message_to_bson(p.messages[0], 1 << 20, &bson, &len),
+		HALIBUT_OK);
 	assert_int_equal(hbt_response_outcome(bson, len, &it, &found, &err),
 	                 HALIBUT_EINVOCATION);
 	assert_non_null(strstr(err.message,

@@ -96,8 +96,9 @@ static void no_streams_use_no_bytes(void **state)
 	(void)state;
 	assert_int_equal(hbt_section_init(&s, NULL, 0), HALIBUT_OK);
 	assert_true(hbt_section_finished(&s));
-	assert_int_equal(hbt_section_scan(&s, (const uint8_t *)"x", 1, &used,
-	                                  NULL), HALIBUT_OK);
+	assert_int_equal(
+		hbt_section_scan(&s, (const uint8_t *)"x", 1, &used, NULL),
+		HALIBUT_OK);
 	assert_int_equal(used, 0);
 	hbt_section_fini(&s);
 }
@@ -155,8 +156,8 @@ static void another_length_behind_the_data_is_an_error(void **state)
 	(void)state;
 	put(&b, 1, 2, "ab", 3);
 	assert_int_equal(scan(&b, refs, 1, &used, &err), HALIBUT_EPROTO);
-	assert_non_null(strstr(err.message,
-	                       "Data stream size mismatch detected"));
+	assert_non_null(
+		strstr(err.message, "Data stream size mismatch detected"));
 	halibut_error_clear(&err);
 }
 
@@ -221,7 +222,8 @@ static void take_apart(size_t step)
 
 		assert_int_equal(hbt_section_next(&s, b.data + at, len, &used,
 		                                  &piece, &piece_len, &begin,
-		                                  &end, NULL), HALIBUT_OK);
+		                                  &end, NULL),
+		                 HALIBUT_OK);
 		assert_int_not_equal(used, 0);
 		at += used;
 		if (begin) {

@@ -104,8 +104,8 @@ static int read_identity(void)
 		return HALIBUT_ENOMEM;
 	hbt_reader_expect(r, HBT_EXPECT_IDENTITY);
 	hbt_reader_next(r, &p, &len, &ev);
-	status = ev.type == HBT_EVENT_ERROR ? (int)ev.error->status
-	                                    : HALIBUT_OK;
+	status =
+		ev.type == HBT_EVENT_ERROR ? (int)ev.error->status : HALIBUT_OK;
 	hbt_reader_free(&r);
 	return status;
 }

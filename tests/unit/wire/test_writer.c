@@ -91,11 +91,13 @@ static void section_framing_is_that_of_vector_13(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_fixed_lines_are_those_of_the_specification),
+		cmocka_unit_test(
+			the_fixed_lines_are_those_of_the_specification),
 		cmocka_unit_test(a_subscriber_line_has_both_lines),
 		cmocka_unit_test(
 			a_subscription_that_the_line_cannot_carry_is_refused),
-		cmocka_unit_test(a_line_that_does_not_fit_leaves_nothing_behind),
+		cmocka_unit_test(
+			a_line_that_does_not_fit_leaves_nothing_behind),
 		cmocka_unit_test(section_framing_is_that_of_vector_13),
 	};
 

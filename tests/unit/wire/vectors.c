@@ -95,8 +95,8 @@ static char *vector_field(int n, const char *field)
 		if (json_integer_value(json_object_get(v, "vector")) != n)
 			continue;
 		if (json_object_get(v, field) != NULL)
-			copy = strdup(json_string_value(
-				json_object_get(v, field)));
+			copy = strdup(
+				json_string_value(json_object_get(v, field)));
 	}
 	json_decref(doc);
 	if (copy == NULL)
