@@ -271,7 +271,7 @@ static void records_hold_no_more_than_16_kib(void **state)
 }
 
 /* Bulk data whose every byte can be checked. */
-enum { BULK = 24 * 1024 * 1024, PIECE = 50000 };
+enum { BULK = 8 * 1024 * 1024, PIECE = 50000 };
 static uint8_t pattern[PIECE];
 static size_t written_c, written_s;
 
@@ -976,7 +976,7 @@ static long resident_kib(void)
 /* Prints; the number is for people. */
 static void many_idle_connections_need_little_memory(void **state)
 {
-	enum { PAIRS = 400 };
+	enum { PAIRS = 100 };
 	static struct side c[PAIRS], s[PAIRS];
 	long before = resident_kib();
 	int i;
