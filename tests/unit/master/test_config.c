@@ -1,0 +1,349 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "text_file.h"
+
+#define PRINT1 "8A7D5BC0F0F4B4A7A3C1E2D3F4A5B6C7D8E9F0A1"
+#define PRINT2 "9A7D5BC0F0F4B4A7A3C1E2D3F4A5B6C7D8E9F0A1"
+
+/* It fails, on that line, and says these words. */
+static void assert_wrong(const char *text, int line, const char *words)
+{
+	struct halibut_error err = {0};
+	struct hbt_config *cfg;
+	char at[32];
+
+	assert_int_not_equal(config_from(text, &cfg, &err), HALIBUT_OK);
+	assert_null(cfg);
+	snprintf(at, sizeof(at), ":%d: ", line);
+	if (strstr(err.message, at) == NULL ||
+	    strstr(err.message, words) == NULL)
+		fail_msg("\"%s\" has not \"%s\" and \"%s\"", err.message, at,
+		         words);
+	halibut_error_clear(&err);
+}
+
+static struct hbt_config *right(const char *text)
+{
+	struct halibut_error err = {0};
+	struct hbt_config *cfg;
+
+	if (config_from(text, &cfg, &err) != HALIBUT_OK)
+		fail_msg("%s", err.message);
+	return cfg;
+}
+
+static void an_empty_file_gives_the_defaults(void **state)
+{
+	struct hbt_config *cfg = right("");
+	struct hbt_limits limits;
+
+	(void)state;
+	hbt_limits_init(&limits);
+	assert_int_equal(cfg->listen.n, 1);
+	assert_string_equal(cfg->listen.v[0], "10943");
+	assert_int_equal(cfg->stop_timeout_ms, 10000);
+	assert_int_equal(cfg->control_mode, 0660);
+	assert_int_equal(cfg->log_level, HBT_LOG_INFO);
+	assert_true(cfg->serves_clients);
+	assert_int_equal(cfg->limits.max_message_bytes,
+	                 limits.max_message_bytes);
+	assert_int_equal(cfg->trusted.n, 0);
+	assert_non_null(cfg->node);
+	hbt_config_free(&cfg);
+}
+
+static void settings_of_every_kind_are_read(void **state)
+{
+	struct hbt_config *cfg =
+		right("node = 'n1' # a comment\n"
+	              "listen = {\"127.0.0.1:0\", '[::1]:0'}\n"
+	              "certificate = \"/etc/x.pem\"\n"
+	              "serve_clients = no\n"
+	              "workers = 3\n"
+	              "stop_timeout = 2min\n"
+	              "control_mode = 0600\n"
+	              "log_level = debug\n"
+	              "max_waiting_bytes = 5MiB\n"
+	              "spool_max_total = 6GiB\n"
+	              "max_streams_per_message = 7\n"
+	              "keep_alive = off\n");
+
+	(void)state;
+	assert_string_equal(cfg->node, "n1");
+	assert_int_equal(cfg->listen.n, 2);
+	assert_string_equal(cfg->listen.v[1], "[::1]:0");
+	assert_string_equal(cfg->certificate, "/etc/x.pem");
+	assert_false(cfg->serves_clients);
+	assert_int_equal(cfg->workers, 3);
+	assert_int_equal(cfg->stop_timeout_ms, 120000);
+	assert_int_equal(cfg->control_mode, 0600);
+	assert_int_equal(cfg->log_level, HBT_LOG_DEBUG);
+	assert_int_equal(cfg->max_waiting_bytes, 5 << 20);
+	assert_int_equal(cfg->limits.spool_max_bytes_total, (int64_t)6 << 30);
+	assert_int_equal(cfg->limits.max_streams_per_message, 7);
+	assert_false(cfg->limits.tcp_keep_alive_enabled);
+	hbt_config_free(&cfg);
+}
+
+static void paths_are_relative_to_the_file(void **state)
+{
+	struct hbt_config *cfg = right("certificate = \"node.pem\"\n");
+	char *slash = strrchr(cfg->certificate, '/');
+
+	(void)state;
+	assert_non_null(slash);
+	assert_string_equal(slash, "/node.pem");
+	assert_int_equal(strncmp(cfg->path, cfg->certificate,
+	                         (size_t)(slash - cfg->certificate)),
+	                 0);
+	hbt_config_free(&cfg);
+}
+
+static void an_unknown_setting_is_an_error_with_a_hint(void **state)
+{
+	(void)state;
+	assert_wrong("node = a\n\nlitsen = {\"1\"}\n", 3,
+	             "did you mean \"listen\"?");
+	assert_wrong("quux_quux = 1\n", 1, "halibutd.conf(5) has the list");
+	assert_wrong("service \"A\" {\n comand = \"x\"\n}\n", 2,
+	             "in section service; did you mean \"command\"?");
+}
+
+static void a_wrong_value_is_told_with_its_line(void **state)
+{
+	(void)state;
+	assert_wrong("\nstop_timeout = 10\n", 2, "needs a unit");
+	assert_wrong("workers = -1\n", 1, "no whole number");
+	assert_wrong("workers = 1000\n", 1, "0 to 256 is allowed");
+	assert_wrong("max_message_size = 1TiB\n", 1, "1KiB to 128MiB");
+	assert_wrong("log_level = loud\n", 1, "error, warning, info or debug");
+	assert_wrong("control_mode = 999\n", 1, "octal");
+	assert_wrong("serve_clients = maybe\n", 1, "neither yes nor no");
+	assert_wrong("listen = {\"1\",\n \"localhost:1\"}\n", 2,
+	             "no numeric address");
+	assert_wrong("trust = {\"" PRINT1 "\",\n\"AB\"}\n", 2,
+	             "no thumbprint");
+	assert_wrong("node = 'a\n", 3, "unterminated string");
+	assert_wrong("route \"a\" {\n", 3, "is missing");
+	assert_wrong("friendly_headers = {\"X\"}\n", 1, "no HTTP header");
+}
+
+static void a_section_without_what_it_needs_is_an_error(void **state)
+{
+	(void)state;
+	assert_wrong("route \"x\" {\n}\n", 2, "needs to =");
+	assert_wrong("service \"A\" {\n}\n", 2, "needs command =");
+	assert_wrong("endpoint \"https://a:1\" {\n}\n", 2,
+	             "needs thumbprint =");
+	assert_wrong("endpoint \"poll://a\" {\n}\n", 2, "https://server");
+	assert_wrong("poll \"https://a:1\" {\n thumbprint = " PRINT1 "\n}\n",
+	             3, "needs subscription =");
+	assert_wrong("poll \"https://a:1\" {\n subscription = \"x\"\n}\n", 2,
+	             "poll://");
+	assert_wrong("route \"x\" {\n to = \"https://a:1\"\n}\n", 3,
+	             "needs thumbprint =");
+	assert_wrong("route \"x\" {\n to = \"poll://{label}/\"\n}\n", 3,
+	             "{label}");
+	assert_wrong("route \"x\" {\n to = \"ftp://a\"\n}\n", 2, "to:");
+	assert_wrong("route \"a*\" {\n to = \"hosted\"\n}\n", 3,
+	             "no pattern");
+}
+
+static void the_same_twice_is_an_error(void **state)
+{
+	(void)state;
+	assert_wrong("route \"x\" { to = hosted }\n"
+	             "route \"X\" { to = hosted }\n",
+	             2, "two routes");
+	assert_wrong("service \"A\" { command = x }\n"
+	             "service \"a\" { command = x }\n",
+	             2, "there twice");
+}
+
+static void sections_are_read(void **state)
+{
+	struct hbt_config *cfg = right(
+		"service \"IEcho\" { command = \"/bin/echo 'a b'\"\n"
+		" processes = 9  timeout = 7s  max_memory = 1MiB\n"
+		" directory = \"/tmp\" }\n"
+		"poll \"https://Server:10943/\" { thumbprint = " PRINT1 "\n"
+		" subscription = \"poll://me/\"  connections = 3\n"
+		" proxy = \"p:3128\"  proxy_user = u  proxy_password = 'w$' }\n"
+		"endpoint \"https://e:10933\" { thumbprint = '"
+		"8a:7d:5b:c0:f0:f4:b4:a7:a3:c1:e2:d3:f4:a5:b6:c7:d8:e9:f0:a1'"
+		"\n connect_host = \"192.0.2.1\" }\n");
+
+	(void)state;
+	assert_int_equal(cfg->n_programs, 1);
+	assert_string_equal(cfg->programs[0].service, "IEcho");
+	assert_string_equal(cfg->programs[0].command, "/bin/echo 'a b'");
+	assert_int_equal(cfg->programs[0].processes, 9);
+	assert_int_equal(cfg->programs[0].timeout_ms, 7000);
+	assert_int_equal(cfg->programs[0].max_memory_bytes, 1 << 20);
+	assert_int_equal(cfg->n_polls, 1);
+	assert_string_equal(cfg->polls[0].server.url, "https://server:10943/");
+	assert_string_equal(cfg->polls[0].subscription, "poll://me/");
+	assert_int_equal(cfg->polls[0].connections, 3);
+	assert_string_equal(cfg->polls[0].server.proxy_host, "p");
+	assert_int_equal(cfg->polls[0].server.proxy_port, 3128);
+	assert_string_equal(cfg->polls[0].server.proxy_password, "w$");
+	assert_int_equal(cfg->n_routes, 1);
+	assert_string_equal(cfg->routes[0].endpoint.thumbprint, PRINT1);
+	assert_string_equal(cfg->routes[0].endpoint.connect_host,
+	                    "192.0.2.1");
+	hbt_config_free(&cfg);
+}
+
+static void trusted_thumbprints_come_from_both_places_once(void **state)
+{
+	char *trusted = text_file("# header\n\n  " PRINT1 "  # a\n" PRINT2
+	                          "\n" PRINT1);
+	struct hbt_config *cfg;
+	char text[512];
+
+	(void)state;
+	snprintf(text, sizeof(text), "trust = {" PRINT2 "}\ntrust_file = '%s'",
+	         trusted);
+	cfg = right(text);
+	unlink(trusted);
+	free(trusted);
+	assert_int_equal(cfg->trusted.n, 2);
+	assert_int_equal(cfg->trusted.list[0][0], 0x8a);
+	assert_int_equal(cfg->trusted.list[1][0], 0x9a);
+	assert_int_equal(cfg->trusted.list[1][19], 0xa1);
+	hbt_config_free(&cfg);
+}
+
+static void a_wrong_line_of_the_trust_file_is_told(void **state)
+{
+	char *trusted = text_file("# header\nnonsense\n");
+	char text[512];
+
+	(void)state;
+	snprintf(text, sizeof(text), "trust_file = '%s'", trusted);
+	assert_wrong(text, 2, trusted);
+	unlink(trusted);
+	free(trusted);
+}
+
+static void count_changed(void *arg, const char *setting)
+{
+	char *names = arg;
+
+	strcat(strcat(names, " "), setting);
+}
+
+static void settings_that_need_a_restart_are_told(void **state)
+{
+	struct hbt_config *a = right("workers = 1\nlisten = {\"1\"}\n"
+	                             "trust = {" PRINT1 "}\n");
+	struct hbt_config *b = right("workers = 2\nlisten = {\"2\"}\n"
+	                             "trust = {" PRINT2 "}\n"
+	                             "keep_alive_time = 17s\nuser = u\n");
+	char names[256] = "";
+
+	(void)state;
+	hbt_config_compare(a, b, count_changed, names);
+	assert_string_equal(names, " listen user workers keep_alive_time");
+	names[0] = '\0';
+	hbt_config_compare(a, a, count_changed, names);
+	assert_string_equal(names, "");
+	hbt_config_free(&a);
+	hbt_config_free(&b);
+}
+
+/* The sample, with each "#name = value" of a default made a setting; those
+ * that say they are examples only if so wished. */
+static struct hbt_config *sample(bool examples)
+{
+	const char *top = getenv("top_srcdir");
+	char name[512], line[512], *text = NULL;
+	struct hbt_config *cfg;
+	size_t len;
+	FILE *in, *out = open_memstream(&text, &len);
+
+	snprintf(name, sizeof(name), "%s/etc/halibutd.conf",
+	         top != NULL ? top : ".");
+	in = fopen(name, "r");
+	assert_non_null(in);
+	while (fgets(line, sizeof(line), in) != NULL) {
+		bool commented = line[0] == '#' && line[1] >= 'a' &&
+		                 line[1] <= 'z';
+		bool part = line[0] == '#' && (strncmp(line, "#    ", 5) == 0 ||
+		                               strncmp(line, "#}", 2) == 0);
+		bool section = commented && strstr(line, " {\n") != NULL;
+		bool example = strstr(line, "# example") != NULL ||
+		               strstr(line, "_file = ") != NULL;
+
+		if (!examples && (part || section || example))
+			continue;
+		if (strstr(line, "_file = ") != NULL)
+			continue; /* it is not there */
+		fputs(commented || part ? line + 1 : line, out);
+	}
+	fclose(in);
+	fclose(out);
+	cfg = right(text);
+	free(text);
+	return cfg;
+}
+
+static void the_sample_file_shows_the_defaults(void **state)
+{
+	struct hbt_config *empty = right("");
+	struct hbt_config *shown = sample(false);
+	char names[1024] = "";
+
+	(void)state;
+	hbt_config_compare(empty, shown, count_changed, names);
+	/* Where the build puts things is not what the sample shows. */
+	if (strcmp(names, "") != 0 && strcmp(names, " certificate") != 0 &&
+	    strcmp(names, " control_socket") != 0 &&
+	    strcmp(names, " certificate control_socket") != 0)
+		fail_msg("the sample differs in%s", names);
+	hbt_config_free(&empty);
+	hbt_config_free(&shown);
+}
+
+static void the_examples_of_the_sample_are_right(void **state)
+{
+	struct hbt_config *cfg = sample(true);
+
+	(void)state;
+	assert_int_equal(cfg->n_routes, 4);
+	assert_int_equal(cfg->n_programs, 1);
+	assert_int_equal(cfg->n_polls, 1);
+	assert_int_equal(cfg->trusted.n, 1);
+	hbt_config_free(&cfg);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_empty_file_gives_the_defaults),
+		cmocka_unit_test(settings_of_every_kind_are_read),
+		cmocka_unit_test(paths_are_relative_to_the_file),
+		cmocka_unit_test(an_unknown_setting_is_an_error_with_a_hint),
+		cmocka_unit_test(a_wrong_value_is_told_with_its_line),
+		cmocka_unit_test(a_section_without_what_it_needs_is_an_error),
+		cmocka_unit_test(the_same_twice_is_an_error),
+		cmocka_unit_test(sections_are_read),
+		cmocka_unit_test(
+			trusted_thumbprints_come_from_both_places_once),
+		cmocka_unit_test(a_wrong_line_of_the_trust_file_is_told),
+		cmocka_unit_test(settings_that_need_a_restart_are_told),
+		cmocka_unit_test(the_sample_file_shows_the_defaults),
+		cmocka_unit_test(the_examples_of_the_sample_are_right),
+	};
+
+	unsetenv("HALIBUT_CONTROL");
+	unsetenv("HALIBUT_LIBEXEC");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
