@@ -262,9 +262,9 @@ class Worker:
             os.waitpid(pid, 0)
         self.channel.close()
 
-    def call_directories(self):
-        return [c for d in os.listdir(self.spool)
-                for c in os.listdir(os.path.join(self.spool, d))]
+    def files(self):
+        """Of all calls."""
+        return [f for _, _, files in os.walk(self.spool) for f in files]
 
 
 def misfit(**more):
@@ -376,7 +376,7 @@ def test_a_program_is_told_all_about_its_call():
     assert call["jsonrpc"] == "2.0" and call["params"] == [1]
     assert call["activityId"] == str(activity)
     assert call["requestId"] == document["Message"]["id"]
-    wait_for(lambda: not os.path.exists(call["directory"]), "it is removed")
+    assert call["directory"].startswith(w.spool + "/")
     w.finish()
 
 
@@ -431,7 +431,7 @@ def test_streams_arrive_as_files():
         got = w.result("IEchoService", "CountBytes",
                        hw.DataStream(os.urandom(n)))
         assert got == n
-    wait_for(lambda: w.call_directories() == [], "files are removed")
+    wait_for(lambda: w.files() == [], "files are removed")
     w.finish()
 
 
@@ -444,7 +444,7 @@ def test_streams_are_answered_from_files():
         assert message["result"]["$type"] == hw.STREAM_TYPE
         assert message["result"]["length"] == n
         assert streams[message["result"]["id"]] == data[::-1]
-    wait_for(lambda: w.call_directories() == [], "files are removed")
+    wait_for(lambda: w.files() == [], "files are removed")
     w.finish()
 
 
@@ -539,7 +539,7 @@ def test_a_sender_that_breaks_off_fails_the_call():
                    section=w.feed(data[:500]))
     e = w.failure(ident)
     assert e.status == "ECLOSED", e.status
-    wait_for(lambda: w.call_directories() == [], "files are removed")
+    wait_for(lambda: w.files() == [], "files are removed")
     w.finish()
 
 
@@ -567,7 +567,7 @@ def test_a_file_that_is_too_large_is_an_error_response():
     stream = hw.DataStream(b"x" * 1000000)
     e = w.error("IEchoService", "CountBytes", stream)
     assert "cannot write a DataStream to its disk" in e["message"], e
-    wait_for(lambda: w.call_directories() == [], "files are removed")
+    wait_for(lambda: w.files() == [], "files are removed")
     # Its programs inherit the limit, and survive.
     assert w.result("IEchoService", "CountBytes", hw.DataStream(b"x")) == 1
     w.finish()
@@ -589,6 +589,29 @@ def test_a_full_disk_is_an_error_response_that_says_so():
     assert "Free space in the spool directory" in e["message"], e
     assert w.result("IEchoService", "CountBytes",
                     hw.DataStream(b"x" * 100000)) == 100000
+    w.finish()
+
+
+def test_the_next_call_finds_its_directory_empty():
+    import json
+    w = misfit()
+    for _ in range(3):
+        call = json.loads(w.result("IMisfit", "Call"))
+        assert os.listdir(call["directory"]) == []
+        w.answer(w.call("IMisfit", "WriteStream", "x"))
+        wait_for(lambda: w.files() == [], "files are removed")
+        os.rmdir(call["directory"])  # as a program may do
+    w.finish()
+
+
+def test_a_directory_of_a_killed_process_is_not_used_again():
+    import json
+    w = misfit(timeout_ms=1500)
+    a = json.loads(w.result("IMisfit", "Call"))["directory"]
+    w.error("IMisfit", "Hang", w.path("pids"), False)
+    b = json.loads(w.result("IMisfit", "Call"))["directory"]
+    assert a != b
+    wait_for(lambda: not os.path.exists(a), "it is removed")
     w.finish()
 
 
@@ -637,13 +660,13 @@ def test_deaths_in_a_row_double_the_delay_and_an_answer_resets_it():
 
 
 def test_a_call_that_takes_too_long_ends_with_the_whole_group():
-    w = misfit(timeout_ms=300)
+    w = misfit(timeout_ms=1500)
     for stubborn in (False, True):
         # Starting the program is not what this measures.
         w.result("IMisfit", "Pid")
         path = w.path(f"pids-{stubborn}")
         e = w.error("IMisfit", "Hang", path, stubborn)
-        check_invocation(e, "IMisfit", "within 300 ms", "raise the service's")
+        check_invocation(e, "IMisfit", "within 1500 ms", "raise the service's")
         with open(path) as f:
             pids = [int(p) for p in f.read().split()]
         wait_for(lambda: not any(alive(p) for p in pids), "all are killed")

@@ -22,7 +22,7 @@ static void remove_files(struct hbt_svc_call *call)
 			call->svc->stats.spool_bytes -= (uint64_t)f[i].length;
 	}
 	hbt_svc_intake_free(&call->intake);
-	hbt_svc_dirs_remove_call(call->svc->dirs, &call->directory);
+	hbt_svc_dirs_give(call->svc->dirs, &call->dir, call->dir_in_use);
 }
 
 /* Frees it and what it holds. Its program must not know it any more. */
@@ -212,14 +212,13 @@ static int prepare(struct hbt_svc_call *call, int *fd,
 
 	rc = hbt_svc_program_admit(call, err);
 	if (rc == HALIBUT_OK)
-		rc = hbt_svc_dirs_make_call(svc->dirs, call->number,
-		                            &call->directory, err);
+		rc = hbt_svc_dirs_take(svc->dirs, &call->dir, err);
 	if (rc != HALIBUT_OK || call->message->env.n_streams == 0)
 		return rc;
 	*fd = -1;
 	rc = hbt_svc_intake_new(&call->intake, svc->base, section,
-	                        call->message, call->directory, idle_ms,
-	                        &intake_ops, call);
+	                        call->message, hbt_svc_dir_path(call->dir),
+	                        idle_ms, &intake_ops, call);
 	if (rc != HALIBUT_OK)
 		hbt_error_set(err, rc, "The node that hosts the service has "
 		                       "no memory left for the call.");

@@ -21,9 +21,10 @@ struct hbt_svc_call {
 	enum hbt_svc_call_state state;
 	struct hbt_svc *svc;
 	uint32_t ipc_id;
-	uint64_t number; /* its JSON-RPC id, and its directory's name */
+	uint64_t number; /* its JSON-RPC id */
 	struct hbt_message *message;
-	char *directory;
+	struct hbt_svc_dir *dir; /* NULL once it is given back */
+	bool dir_in_use; /* by a process that was killed */
 	struct hbt_svc_intake *intake; /* NULL: no DataStreams */
 	struct hbt_svc_outlet *outlet;
 	struct event *timer; /* the program's */

@@ -4,11 +4,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,10 +16,20 @@
 
 #define PREFIX "halibut-service-"
 #define MAX_DEPTH 64 /* of what a program leaves behind */
+#define MAX_KEPT 64
+
+struct hbt_svc_dir {
+	SLIST_ENTRY(hbt_svc_dir) link; /* while kept */
+	char *path;
+	DIR *stream;
+};
 
 struct hbt_svc_dirs {
 	char *path;
 	int fd; /* open and locked while the worker lives */
+	unsigned long made;
+	SLIST_HEAD(, hbt_svc_dir) kept; /* empty ones */
+	unsigned n_kept;
 };
 
 static bool is_dots(const char *name)
@@ -27,10 +37,28 @@ static bool is_dots(const char *name)
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* Removes everything below parent/name, and that. Follows no links. */
-static bool remove_tree(int parent, const char *name, int depth)
+static bool remove_tree(int parent, const char *name, int depth);
+
+/* Removes everything in it. Follows no links. */
+static bool empty_directory(DIR *dir, int depth)
 {
 	struct dirent *entry;
+	bool empty = true;
+
+	while ((entry = readdir(dir)) != NULL) {
+		if (is_dots(entry->d_name))
+			continue;
+		if (entry->d_type != DT_DIR &&
+		    unlinkat(dirfd(dir), entry->d_name, 0) == 0)
+			continue;
+		if (!remove_tree(dirfd(dir), entry->d_name, depth + 1))
+			empty = false;
+	}
+	return empty;
+}
+
+static bool remove_tree(int parent, const char *name, int depth)
+{
 	DIR *dir;
 	int fd;
 
@@ -46,14 +74,7 @@ static bool remove_tree(int parent, const char *name, int depth)
 		close(fd);
 		return false;
 	}
-	while ((entry = readdir(dir)) != NULL) {
-		if (is_dots(entry->d_name))
-			continue;
-		if (entry->d_type != DT_DIR &&
-		    unlinkat(dirfd(dir), entry->d_name, 0) == 0)
-			continue;
-		remove_tree(dirfd(dir), entry->d_name, depth + 1);
-	}
+	empty_directory(dir, depth);
 	closedir(dir);
 	return unlinkat(parent, name, AT_REMOVEDIR) == 0;
 }
@@ -112,6 +133,14 @@ static bool make_own(struct hbt_svc_dirs *dirs)
 	return false;
 }
 
+static void dir_free(struct hbt_svc_dir *dir)
+{
+	if (dir->stream != NULL)
+		closedir(dir->stream);
+	free(dir->path);
+	free(dir);
+}
+
 int hbt_svc_dirs_open(struct hbt_svc_dirs **out, const char *spool_directory,
                       struct halibut_error *err)
 {
@@ -148,10 +177,15 @@ int hbt_svc_dirs_open(struct hbt_svc_dirs **out, const char *spool_directory,
 void hbt_svc_dirs_close(struct hbt_svc_dirs **dirsp)
 {
 	struct hbt_svc_dirs *dirs = *dirsp;
+	struct hbt_svc_dir *dir;
 
 	if (dirs == NULL)
 		return;
 	*dirsp = NULL;
+	while ((dir = SLIST_FIRST(&dirs->kept)) != NULL) {
+		SLIST_REMOVE_HEAD(&dirs->kept, link);
+		dir_free(dir);
+	}
 	if (dirs->fd >= 0) {
 		remove_tree(AT_FDCWD, dirs->path, 0);
 		close(dirs->fd);
@@ -160,33 +194,73 @@ void hbt_svc_dirs_close(struct hbt_svc_dirs **dirsp)
 	free(dirs);
 }
 
-int hbt_svc_dirs_make_call(struct hbt_svc_dirs *dirs, uint64_t n, char **path,
-                           struct halibut_error *err)
+static int make_dir(struct hbt_svc_dirs *dirs, struct hbt_svc_dir **out,
+                    struct halibut_error *err)
 {
-	if (asprintf(path, "%s/call-%llu", dirs->path,
-	             (unsigned long long)n) < 0) {
-		*path = NULL;
+	struct hbt_svc_dir *dir = calloc(1, sizeof(*dir));
+
+	if (dir == NULL ||
+	    asprintf(&dir->path, "%s/call-%lu", dirs->path, ++dirs->made) <
+	            0) {
+		free(dir);
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	}
-	if (mkdir(*path, 0700) == 0)
+	if (mkdir(dir->path, 0700) == 0 &&
+	    (dir->stream = opendir(dir->path)) != NULL) {
+		*out = dir;
 		return HALIBUT_OK;
+	}
 	hbt_error_set(err, HALIBUT_ESYSTEM,
-	              "cannot make the directory %s for a call: %s", *path,
-	              strerror(errno));
-	free(*path);
-	*path = NULL;
+	              "The node that hosts the service cannot make the "
+	              "directory %s for a call: %s",
+	              dir->path, strerror(errno));
+	rmdir(dir->path);
+	dir_free(dir);
 	return HALIBUT_ESYSTEM;
 }
 
-void hbt_svc_dirs_remove_call(struct hbt_svc_dirs *dirs, char **path)
+int hbt_svc_dirs_take(struct hbt_svc_dirs *dirs, struct hbt_svc_dir **out,
+                      struct halibut_error *err)
 {
-	(void)dirs;
-	if (*path == NULL)
+	struct hbt_svc_dir *dir;
+	struct stat st;
+
+	while ((dir = SLIST_FIRST(&dirs->kept)) != NULL) {
+		SLIST_REMOVE_HEAD(&dirs->kept, link);
+		dirs->n_kept--;
+		/* A program may have removed it. */
+		if (fstat(dirfd(dir->stream), &st) == 0 && st.st_nlink > 0) {
+			*out = dir;
+			return HALIBUT_OK;
+		}
+		dir_free(dir);
+	}
+	return make_dir(dirs, out, err);
+}
+
+const char *hbt_svc_dir_path(const struct hbt_svc_dir *dir)
+{
+	return dir->path;
+}
+
+void hbt_svc_dirs_give(struct hbt_svc_dirs *dirs, struct hbt_svc_dir **dirp,
+                       bool in_use)
+{
+	struct hbt_svc_dir *dir = *dirp;
+
+	if (dir == NULL)
 		return;
-	if (!remove_tree(AT_FDCWD, *path, 0))
+	*dirp = NULL;
+	rewinddir(dir->stream);
+	if (empty_directory(dir->stream, 0) && !in_use &&
+	    dirs->n_kept < MAX_KEPT) {
+		SLIST_INSERT_HEAD(&dirs->kept, dir, link);
+		dirs->n_kept++;
+		return;
+	}
+	if (!remove_tree(AT_FDCWD, dir->path, 0))
 		log_warning("cannot remove all of %s: look for files that "
 		            "this user may not remove",
-		            *path);
-	free(*path);
-	*path = NULL;
+		            dir->path);
+	dir_free(dir);
 }

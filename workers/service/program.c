@@ -115,6 +115,8 @@ static void blame(struct hbt_svc_slot *slot, const char *what,
 	struct halibut_error err = {0};
 
 	slot->usable = false;
+	if (call != NULL)
+		call->dir_in_use = true;
 	log_warning("%s %s%s%s", or_empty(who), what,
 	            remedy != NULL ? ". " : "", or_empty(remedy));
 	count_death(slot);
@@ -187,8 +189,8 @@ static void on_line(void *arg, const char *line, size_t len)
 		return;
 	}
 	rc = hbt_svc_answer_read(line, len, call->number,
-	                         call->message->env.id, call->directory,
-	                         &answer, &err);
+	                         call->message->env.id,
+	                         hbt_svc_dir_path(call->dir), &answer, &err);
 	if (rc == HALIBUT_EPROTO) {
 		on_rubbish(slot, line, len, &err);
 		halibut_error_clear(&err);
@@ -310,7 +312,7 @@ static void run_call(struct hbt_svc_slot *slot, struct hbt_svc_call *call)
 		.files = call->intake != NULL
 		                 ? hbt_svc_intake_files(call->intake)
 		                 : NULL,
-		.directory = call->directory,
+		.directory = hbt_svc_dir_path(call->dir),
 		.id = call->number,
 		.max_message_bytes = p->svc->settings.limits.max_message_bytes,
 	};
@@ -544,6 +546,7 @@ void hbt_svc_program_stop(struct hbt_svc_call *call)
 	/* Its end is our doing: neither news nor a reason to wait. */
 	call->slot->usable = false;
 	call->slot->blamed = true;
+	call->dir_in_use = true;
 	hbt_svc_process_kill(call->slot->process);
 }
 
