@@ -119,7 +119,7 @@ int main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	char *value[N] = {NULL}, *cert = NULL, *key = NULL;
-	struct halibut_error err = {HALIBUT_OK};
+	struct halibut_error err = {0};
 	struct halibut_endpoint *to = NULL;
 	struct halibut_runtime *rt = NULL;
 	int opt, rc;

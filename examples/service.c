@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	char *value[N] = {NULL}, *trust[16], *cert = NULL, *key = NULL;
-	struct halibut_error err = {HALIBUT_OK};
+	struct halibut_error err = {0};
 	struct halibut_runtime *rt = NULL;
 	struct event *on_int, *on_term;
 	size_t n_trust = 0;
