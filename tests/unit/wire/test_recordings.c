@@ -23,6 +23,9 @@ struct replay {
 
 static struct hbt_limits limits;
 
+/* Every third bit: all eight in turn, and valgrind is done in a minute. */
+enum { STEP = 3 };
+
 static void expect_next(struct replay *p)
 {
 	static const enum hbt_expect what[128] = {
@@ -237,7 +240,7 @@ static void flip_bits(const struct recording *rec, int side,
 	struct hbt_event ev;
 	struct replay p;
 
-	for (size_t bit = 0; bit < b->len * 8 && bit < 8 * 1200; bit++) {
+	for (size_t bit = 0; bit < b->len * 8 && bit < 8 * 1200; bit += STEP) {
 		b->data[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		replay_begin(&p, rec->expect[side]);
 		feed(&p, b->data, b->len);
@@ -294,7 +297,7 @@ static void flip_document_bits(const struct recording *rec, int side,
 		assert_int_equal(hbt_message_to_bson(p.messages[i], 1 << 20,
 		                                     &bson, &len),
 		                 HALIBUT_OK);
-		for (size_t bit = 0; bit < len * 8; bit++) {
+		for (size_t bit = 0; bit < len * 8; bit += STEP) {
 			bson[bit / 8] ^= (uint8_t)(1 << bit % 8);
 			use_document(bson, len);
 			bson[bit / 8] ^= (uint8_t)(1 << bit % 8);
