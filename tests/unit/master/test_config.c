@@ -131,7 +131,7 @@ static void a_wrong_value_is_told_with_its_line(void **state)
 	assert_wrong("trust = {\"" PRINT1 "\",\n\"AB\"}\n", 2,
 	             "no thumbprint");
 	assert_wrong("node = 'a\n", 3, "unterminated string");
-	assert_wrong("route \"a\" {\n", 3, "is missing");
+	assert_wrong("workers =\n", 3, "is missing");
 	assert_wrong("friendly_headers = {\"X\"}\n", 1, "no HTTP header");
 }
 
