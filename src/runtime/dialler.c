@@ -270,7 +270,7 @@ struct hbt_dialler *hbt_dialler_new(struct hbt_exchange_env *env,
 	d->dns = dns;
 	d->tls = tls;
 	LIST_INIT(&d->calls);
-	if ((d->pool = hbt_pool_new(env->limits)) == NULL) {
+	if ((d->pool = hbt_pool_new(env->base, env->limits)) == NULL) {
 		free(d);
 		return NULL;
 	}

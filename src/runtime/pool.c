@@ -8,7 +8,14 @@
 #include "base/timespan.h"
 #include "runtime/pool.h"
 
-enum { MOST_IDLE = 5 };
+enum {
+	MOST_IDLE = 5,
+	/*
+	 * What is above it ends only after this long: calls that run side by
+	 * side come back in bunches and would dial anew each time.
+	 */
+	SURPLUS_MS = 1000,
+};
 
 struct idle {
 	struct bucket *bucket;
@@ -29,6 +36,7 @@ struct hbt_pool {
 	const struct hbt_limits *limits;
 	struct bucket *buckets;
 	size_t n;
+	struct event *trimmer; /* pending while there is a surplus */
 };
 
 /* Base URI, thumbprint and proxy, all five fields: 1.6. */
@@ -59,16 +67,16 @@ static struct bucket *find(struct hbt_pool *pool, const struct hbt_endpoint *e)
 static struct bucket *find_or_make(struct hbt_pool *pool,
                                    const struct hbt_endpoint *e)
 {
-	struct bucket *b = find(pool, e);
+	struct bucket *b = NULL;
+	char *key = pool_key(e);
 
-	if (b != NULL)
+	if (key != NULL)
+		HASH_FIND_STR(pool->buckets, key, b);
+	if (b != NULL || key == NULL || (b = calloc(1, sizeof(*b))) == NULL) {
+		free(key);
 		return b;
-	if ((b = calloc(1, sizeof(*b))) == NULL)
-		return NULL;
-	if ((b->key = pool_key(e)) == NULL) {
-		free(b);
-		return NULL;
 	}
+	b->key = key;
 	b->pool = pool;
 	TAILQ_INIT(&b->idle);
 	HASH_ADD_KEYPTR(hh, pool->buckets, b->key, strlen(b->key), b);
@@ -112,12 +120,56 @@ static void idle_closed(void *arg, const struct halibut_error *err)
 
 static const struct hbt_exchange_ops idle_ops = {.closed = idle_closed};
 
-struct hbt_pool *hbt_pool_new(const struct hbt_limits *limits)
+/* True when some of the surplus is too young yet. */
+static bool trim_bucket(struct bucket *b, int64_t now)
+{
+	struct idle *i;
+
+	while (b->n > MOST_IDLE) {
+		i = TAILQ_FIRST(&b->idle);
+		if (now - i->since_ms < SURPLUS_MS)
+			return true;
+		end(i);
+	}
+	return false;
+}
+
+static void trim_later(struct hbt_pool *pool)
+{
+	static const struct timeval tv = {SURPLUS_MS / 1000,
+	                                  SURPLUS_MS % 1000 * 1000};
+
+	if (!evtimer_pending(pool->trimmer, NULL))
+		evtimer_add(pool->trimmer, &tv);
+}
+
+static void trim(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_pool *pool = arg;
+	struct bucket *b, *next;
+	int64_t now = hbt_now_ms();
+	bool is_left = false;
+
+	(void)fd;
+	(void)what;
+	HASH_ITER (hh, pool->buckets, b, next)
+		is_left = trim_bucket(b, now) || is_left;
+	if (is_left)
+		trim_later(pool);
+}
+
+struct hbt_pool *hbt_pool_new(struct event_base *base,
+                              const struct hbt_limits *limits)
 {
 	struct hbt_pool *pool = calloc(1, sizeof(*pool));
 
-	if (pool != NULL)
-		pool->limits = limits;
+	if (pool == NULL)
+		return NULL;
+	pool->limits = limits;
+	if ((pool->trimmer = evtimer_new(base, trim, pool)) == NULL) {
+		free(pool);
+		return NULL;
+	}
 	return pool;
 }
 
@@ -140,7 +192,7 @@ void hbt_pool_put(struct hbt_pool *pool, const struct hbt_endpoint *e,
 	pool->n++;
 	hbt_exchange_set_owner(ex, &idle_ops, i);
 	if (b->n > MOST_IDLE)
-		end(TAILQ_FIRST(&b->idle));
+		trim_later(pool);
 }
 
 struct hbt_exchange *hbt_pool_take(struct hbt_pool *pool,
@@ -191,6 +243,7 @@ void hbt_pool_free(struct hbt_pool **pool)
 	if (*pool == NULL)
 		return;
 	hbt_pool_clear(*pool, NULL);
+	event_free((*pool)->trimmer);
 	free(*pool);
 	*pool = NULL;
 }

@@ -10,11 +10,16 @@
 
 struct hbt_pool;
 
-struct hbt_pool *hbt_pool_new(const struct hbt_limits *limits);
+/* NULL when memory is short. base outlives the pool. */
+struct hbt_pool *hbt_pool_new(struct event_base *base,
+                              const struct hbt_limits *limits);
 /* Every connection gets END. */
 void hbt_pool_free(struct hbt_pool **pool);
 
-/* The pool owns ex from here on. The sixth of an endpoint evicts the oldest. */
+/*
+ * The pool owns ex from here on. Of an endpoint's connections the five used
+ * last are kept; more only as long as they were in use within a second.
+ */
 void hbt_pool_put(struct hbt_pool *pool, const struct hbt_endpoint *e,
                   struct hbt_exchange *ex);
 /* The connection used last, now the caller's; expired ones are ended. NULL

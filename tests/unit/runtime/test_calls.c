@@ -13,6 +13,7 @@
 #include <event2/event.h>
 
 #include "halibut/halibut.h"
+#include "runtime/runtime.h"
 
 struct pair {
 	struct event_base *base;
@@ -276,12 +277,11 @@ static void one_of_many(void *arg, struct halibut_call *call)
 	halibut_call_free(&call);
 }
 
-static void parallel_calls_all_get_their_answers(void **state)
+static void call_in_parallel(struct pair *p, int n)
 {
-	struct pair *p = *state;
-	struct many m = {.left = 32};
+	struct many m = {.left = n};
 
-	for (int i = 0; i < 32; i++) {
+	for (int i = 0; i < n; i++) {
 		struct halibut_call *call = new_call(p, "SayHello");
 
 		halibut_call_add_json(call, "\"x\"", NULL);
@@ -289,7 +289,41 @@ static void parallel_calls_all_get_their_answers(void **state)
 	}
 	while (m.left > 0)
 		event_base_loop(p->base, EVLOOP_ONCE);
-	assert_int_equal(m.right, 32);
+	assert_int_equal(m.right, n);
+}
+
+static void parallel_calls_all_get_their_answers(void **state)
+{
+	call_in_parallel(*state, 32);
+}
+
+static struct hbt_dialler_counts counts(const struct pair *p)
+{
+	struct hbt_dialler_counts c;
+
+	hbt_dialler_counts(p->client->dialler, &c);
+	return c;
+}
+
+static void parallel_calls_do_not_dial_anew_each_time(void **state)
+{
+	struct pair *p = *state;
+	uint64_t dialled;
+
+	call_in_parallel(p, 16);
+	dialled = counts(p).dialled;
+	call_in_parallel(p, 16);
+	assert_int_equal(counts(p).dialled, dialled);
+}
+
+static void five_idle_connections_survive(void **state)
+{
+	struct pair *p = *state;
+
+	call_in_parallel(p, 10);
+	while (counts(p).pooled > 5)
+		event_base_loop(p->base, EVLOOP_ONCE);
+	assert_int_equal(counts(p).pooled, 5);
 }
 
 static void an_unreachable_service_is_a_network_error(void **state)
@@ -417,6 +451,8 @@ int main(void)
 		BOTH(errors_have_the_class_of_their_cause),
 		BOTH(parallel_calls_all_get_their_answers),
 		BOTH(a_cancelled_call_ends_at_once),
+		L(parallel_calls_do_not_dial_anew_each_time),
+		L(five_idle_connections_survive),
 		L(an_unreachable_service_is_a_network_error),
 		P(nobody_polls),
 		L(a_wrong_certificate_is_named_and_not_retried),
