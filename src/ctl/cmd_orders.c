@@ -111,7 +111,9 @@ static int run_shutdown(int argc, char **argv)
 	struct order o = {.timeout_ms = 60000, .wait = true};
 	int rc = read_options(&o, shutdown_options, argc, argv);
 
-	return rc != 0 ? rc : give(&o, HBT_IPC_SHUTDOWN, "shutting down");
+	return rc != 0 ? rc : give(&o, HBT_IPC_SHUTDOWN,
+	                      o.wait ? "the gateway has ended"
+	                             : "the gateway is ending");
 }
 
 const struct hbt_ctl_command hbt_ctl_reload = {
