@@ -971,6 +971,7 @@ def test_stopping_waits_until_streams_are_taken():
     with os.fdopen(frame.fd, "rb") as f:
         streams = hw.decode_section(f.read())
     assert list(streams.values()) == [data[::-1]]
+    assert w.wait_exit() == 0
     w.finish()
 
 

@@ -295,20 +295,6 @@ static void on_child(evutil_socket_t fd, short what, void *arg)
 	hbt_svc_programs_reap(arg);
 }
 
-static struct event_base *new_base(void)
-{
-	struct event_config *config = event_config_new();
-	struct event_base *base = NULL;
-
-	if (config == NULL)
-		return NULL;
-	/* Restart delays and time-outs of a few ms are meant as such. */
-	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
-	base = event_base_new_with_config(config);
-	event_config_free(config);
-	return base;
-}
-
 /* Files of results stay open until they are sent. */
 static void raise_descriptor_limit(void)
 {
@@ -332,7 +318,7 @@ int hbt_svc_new(struct hbt_svc **out, int fd)
 	TAILQ_INIT(&svc->programs);
 	TAILQ_INIT(&svc->calls);
 	raise_descriptor_limit();
-	if ((svc->base = new_base()) == NULL ||
+	if ((svc->base = event_base_new()) == NULL ||
 	    (svc->deflater = hbt_deflater_new()) == NULL)
 		goto out;
 	rc = hbt_ipc_new(&svc->ipc, svc->base, fd, HBT_IPC_MAX_BODY, &ipc_ops,
