@@ -5,6 +5,7 @@ unharmed.
 """
 import os
 import re
+import resource
 import signal
 import socket
 import struct
@@ -366,6 +367,53 @@ def a_service_that_leaves_does_not_lose_what_it_has_not_seen():
     g.Poller(node, "poll://leaves").serve(g.echo_first)
     reply, _ = client.finish()
     assert reply["result"] == 7, reply
+
+
+def a_full_disk_slows_the_sender_and_loses_nothing():
+    """The spool cannot grow; what waits before its taker is there must wait
+    at the sender."""
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    full = g.Node(before=small_files)
+    data = os.urandom(8 << 20)
+    client = g.Client(full)
+    document = hw.request("I", "Echo", [hw.DataStream(data)],
+                          endpoint=hw.endpoint("poll://full/"))
+    sender = threading.Thread(target=client.send_message, args=(document,),
+                              daemon=True)
+    sender.start()
+    g.until(lambda: (full.subscription("poll://full/") or {}).get("waiting"),
+            "the request waits")
+    g.Poller(full, "poll://full").serve(g.echo_first)
+    sender.join(g.PATIENCE)
+    reply, streams = client.finish()
+    assert list(streams.values()) == [data], reply
+    full.stop()
+
+
+def descriptors_that_run_out_come_back():
+    """More connections than descriptors: some wait, none breaks others."""
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    short = g.Node(before=few)
+    g.Poller(short, "poll://few").serve(g.echo_first)
+    short.wait_idle_poller("poll://few/")
+    first = g.Client(short)
+    crowd = []
+    for _ in range(300):
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex(("127.0.0.1", short.port))
+        crowd.append(s)
+    short.wait_log("accepting no connections for now")
+    reply, _ = first.call("poll://few/", "I", "Echo", 1)
+    assert reply["result"] == 1, reply
+    for s in crowd:
+        s.close()
+    reply, _ = g.Client(short).call("poll://few/", "I", "Echo", 2)
+    assert reply["result"] == 2, reply
+    short.stop()
 
 
 def nothing_is_left_of_all_this():

@@ -28,7 +28,7 @@ PATIENCE = 30  # s, for what should come at once
 ECHO = os.path.join(SRC, "examples/services/echo.py")
 
 _work = tempfile.mkdtemp(prefix="halibut-e2e-")
-atexit.register(shutil.rmtree, _work, True)
+os.environ.get("HBT_KEEP") or atexit.register(shutil.rmtree, _work, True)
 
 
 def until(condition, what, patience=PATIENCE):

@@ -65,6 +65,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is the master's business */
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a spool at its limit is a full disk */
 	rc = start(&w);
 	if (rc == 0)
 		event_base_loop(w.base, EVLOOP_NO_EXIT_ON_EMPTY);
