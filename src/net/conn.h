@@ -28,7 +28,8 @@ struct hbt_conn_ops {
 	void (*drained)(void *arg);
 	/*
 	 * The peer sent everything it will: EOF, with or without
-	 * close_notify. The connection still has to be closed by its owner.
+	 * close_notify, and input() took all of it. The connection still has
+	 * to be closed by its owner.
 	 */
 	void (*eof)(void *arg);
 	/*
@@ -68,8 +69,10 @@ struct hbt_dial {
 /*
  * Resolves (evdns), connects (each address in turn), goes through the proxy,
  * does the TLS handshake. All strings are copied. Failures come through
- * ops->failed with ERESOLVE, EREFUSED, ECONNECT_TIMEOUT, ECONNECT, EPROXY,
- * ETLS or ECERTIFICATE, and texts as runtime-behaviour 3.3 and 3.11 have them.
+ * ops->failed with ERESOLVE, EREFUSED, ECONNECT_TIMEOUT (the handshake's too),
+ * ECONNECT, EPROXY, ETLS or ECERTIFICATE, with CONNECTING as their connection
+ * state, and texts as runtime-behaviour 3.3 and 3.11 have them. A proxy that is
+ * not reached is an ECONNECT. dns may be NULL: names are looked up blocking.
  */
 int hbt_conn_dial(struct hbt_conn **out, struct event_base *base,
                   struct evdns_base *dns, struct hbt_tls *tls,
@@ -89,17 +92,19 @@ void hbt_conn_flush(struct hbt_conn *c);
 /* input() is called again, first with what was not consumed; from the loop,
  * never from inside this function. */
 void hbt_conn_resume(struct hbt_conn *c);
-/* No more input() until resume. An EOF or a reset is still noticed by the
- * event loop where the kernel tells (EV_CLOSED). */
+/* No more input() until resume. A reset is still told at once; so is an EOF,
+ * unless bytes that input() did not take stand before it. */
 void hbt_conn_pause(struct hbt_conn *c);
 
 /*
  * Deadline of reads: fails with HALIBUT_ETIMEOUT when no byte has come for
  * ms milliseconds (restarted by each read), 0 for none. Paused time does not
- * count. what goes into the text: "while waiting for {what}".
+ * count. what goes into the text: "while waiting for {what}"; it is not
+ * copied. None at first.
  */
 void hbt_conn_read_timeout(struct hbt_conn *c, int64_t ms, const char *what);
-/* The same for writes: no progress for ms while bytes wait. */
+/* The same for writes: no progress for ms while bytes wait. At first
+ * tcp_client_send_timeout_ms. */
 void hbt_conn_write_timeout(struct hbt_conn *c, int64_t ms);
 
 /* 40 upper-case hex digits, or NULL when the peer sent no certificate. */

@@ -313,8 +313,9 @@ void conn_dial_proxy_readable(struct hbt_conn *c)
 		return;
 	}
 	if (n == 0) {
-		conn_fail_proxy(c, "it closed the connection before its reply "
-		                   "was complete");
+		conn_fail_proxy(
+			c, HALIBUT_ECONNECT,
+			"it closed the connection before its reply was complete");
 		return;
 	}
 	rc = hbt_proxy_reply_feed(&c->dial->reply, data, (size_t)n, &used,
@@ -324,14 +325,15 @@ void conn_dial_proxy_readable(struct hbt_conn *c)
 	if (rc == HALIBUT_OK)
 		start_tls(c);
 	else if (rc != HALIBUT_EAGAIN)
-		conn_fail_proxy(c, err.message);
+		conn_fail_proxy(c, HALIBUT_EPROXY, err.message);
 	halibut_error_clear(&err);
 }
 
 void conn_dial_late(struct hbt_conn *c, int64_t now)
 {
 	if (c->state == CONN_PROXY) {
-		conn_fail_proxy(c, "it did not answer in time");
+		conn_fail_proxy(c, HALIBUT_ECONNECT_TIMEOUT,
+		                "it did not answer in time");
 		return;
 	}
 	if (now >= c->step_due || c->state == CONN_RESOLVING) {

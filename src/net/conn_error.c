@@ -65,7 +65,7 @@ void conn_fail_broken(struct hbt_conn *c)
 	char peer[PEER_TEXT], why[HINT_TEXT];
 
 	if (c->state == CONN_PROXY) {
-		conn_fail_proxy(c, strerror(c->io_errno));
+		conn_fail_proxy(c, HALIBUT_ECONNECT, strerror(c->io_errno));
 		return;
 	}
 	name_peer(c, peer);
@@ -198,17 +198,13 @@ void conn_fail_deadline(struct hbt_conn *c, bool writing)
 	} else if (writing) {
 		hbt_timespan_format_ms(c->write_ms, span);
 		conn_fail(c, HALIBUT_ETIMEOUT,
-		          "%s took nothing of what was sent for %s. (Unable "
-		          "to write data to the transport connection: "
-		          "Operation timed out.)",
-		          peer, span);
+		          "%s took nothing of what was sent for %s", peer,
+		          span);
 	} else {
 		hbt_timespan_format_ms(c->read_ms, span);
 		conn_fail(c, HALIBUT_ETIMEOUT,
-		          "%s sent nothing for %s while waiting for %s. "
-		          "(Unable to read data from the transport connection: "
-		          "Operation timed out.)",
-		          peer, span, c->read_what);
+		          "%s sent nothing for %s while waiting for %s", peer,
+		          span, c->read_what);
 	}
 }
 
@@ -222,7 +218,7 @@ void conn_fail_connect_timeout(struct hbt_conn *c)
 	         "within the timeout %s.",
 	         span);
 	if (c->dial->proxy_host != NULL)
-		conn_fail_proxy(c, text);
+		conn_fail_proxy(c, HALIBUT_ECONNECT_TIMEOUT, text);
 	else
 		conn_fail(c, HALIBUT_ECONNECT_TIMEOUT, "%s The endpoint is %s",
 		          text, c->dial->url);
@@ -234,7 +230,7 @@ void conn_fail_connect(struct hbt_conn *c)
 	char peer[PEER_TEXT];
 
 	if (c->dial->proxy_host != NULL) {
-		conn_fail_proxy(c, strerror(why));
+		conn_fail_proxy(c, HALIBUT_ECONNECT, strerror(why));
 		return;
 	}
 	name_peer(c, peer);
@@ -259,7 +255,7 @@ void conn_fail_lookup(struct hbt_conn *c, int eai)
 	if (d->proxy_host != NULL) {
 		snprintf(text, sizeof(text), "its name cannot be resolved: %s",
 		         evutil_gai_strerror(eai));
-		conn_fail_proxy(c, text);
+		conn_fail_proxy(c, HALIBUT_ECONNECT, text);
 		return;
 	}
 	/* A name server that does not answer may do so the next time. */
@@ -269,11 +265,11 @@ void conn_fail_lookup(struct hbt_conn *c, int eai)
 	          evutil_gai_strerror(eai));
 }
 
-void conn_fail_proxy(struct hbt_conn *c, const char *why)
+void conn_fail_proxy(struct hbt_conn *c, int status, const char *why)
 {
 	const struct conn_dial *d = c->dial;
 
-	conn_fail(c, HALIBUT_EPROXY,
+	conn_fail(c, status,
 	          "The connection to %s through the proxy '%s' on port %u "
 	          "failed: %s",
 	          d->url, d->proxy_host, d->proxy_port, why);

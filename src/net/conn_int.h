@@ -184,6 +184,8 @@ void conn_fail_deadline(struct hbt_conn *c, bool writing);
 void conn_fail_connect(struct hbt_conn *c); /* by dial */
 void conn_fail_connect_timeout(struct hbt_conn *c);
 void conn_fail_lookup(struct hbt_conn *c, int eai);
-void conn_fail_proxy(struct hbt_conn *c, const char *why);
+/* EPROXY is for what a proxy said; one that is not reached, or that leaves, is
+ * a matter of the network: runtime-behaviour 3.10. */
+void conn_fail_proxy(struct hbt_conn *c, int status, const char *why);
 
 #endif

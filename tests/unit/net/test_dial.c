@@ -181,6 +181,26 @@ static void localhost_is_found_without_evdns(void **state)
 	accept_and_open();
 }
 
+static void an_ipv6_address_is_dialled_without_dns(void **state)
+{
+	struct sockaddr_in6 sa = {.sin6_family = AF_INET6,
+	                          .sin6_addr = in6addr_loopback};
+	socklen_t size = sizeof(sa);
+
+	(void)state;
+	close(listener);
+	listener = socket(AF_INET6, SOCK_STREAM, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&sa, size) != 0)
+		skip(); /* this machine has no IPv6 */
+	listen(listener, 1);
+	getsockname(listener, (struct sockaddr *)&sa, &size);
+	dial.host = "::1";
+	dial.port = ntohs(sa.sin6_port);
+	start_client(&c, &dial);
+	accept_and_open();
+	assert_memory_equal(hbt_conn_peer_address(c.conn), "[::1]:", 6);
+}
+
 static struct evdns_base *dns;
 
 static void dial_with_dns(void)
@@ -390,17 +410,17 @@ static void a_proxy_that_hangs_up_fails_at_once(void **state)
 	fd = accept_proxied(request, sizeof(request));
 	say(fd, "HTTP/1.1 200 OK\r\n");
 	close(fd);
-	assert_failed(HALIBUT_EPROXY, "before its reply was complete");
+	assert_failed(HALIBUT_ECONNECT, "before its reply was complete");
 }
 
-static void a_proxy_that_is_down_is_a_proxy_error(void **state)
+static void a_proxy_that_is_down_is_a_network_error(void **state)
 {
 	(void)state;
 	use_proxy();
 	close(listener);
 	listener = -1;
 	start_client(&c, &dial);
-	assert_failed(HALIBUT_EPROXY, "Connection refused");
+	assert_failed(HALIBUT_ECONNECT, "Connection refused");
 }
 
 static void a_proxy_that_is_silent_is_given_up(void **state)
@@ -412,7 +432,7 @@ static void a_proxy_that_is_silent_is_given_up(void **state)
 	limits.tcp_client_receive_timeout_ms = 60;
 	start_client(&c, &dial);
 	fd = accept_one();
-	assert_failed(HALIBUT_EPROXY, "did not answer in time");
+	assert_failed(HALIBUT_ECONNECT_TIMEOUT, "did not answer in time");
 	close(fd);
 }
 
@@ -458,6 +478,7 @@ int main(void)
 		DIAL_TEST(another_host_may_be_dialled_than_is_named),
 		DIAL_TEST(the_server_name_is_sent_for_names_only),
 		DIAL_TEST(localhost_is_found_without_evdns),
+		DIAL_TEST(an_ipv6_address_is_dialled_without_dns),
 		DIAL_TEST(a_name_is_found_by_evdns),
 		DIAL_TEST(each_address_of_a_name_is_tried),
 		DIAL_TEST(an_unknown_name_is_not_found),
@@ -466,7 +487,7 @@ int main(void)
 		DIAL_TEST(a_proxy_reply_in_pieces_is_put_together),
 		DIAL_TEST(a_proxy_that_refuses_is_quoted),
 		DIAL_TEST(a_proxy_that_hangs_up_fails_at_once),
-		DIAL_TEST(a_proxy_that_is_down_is_a_proxy_error),
+		DIAL_TEST(a_proxy_that_is_down_is_a_network_error),
 		DIAL_TEST(a_proxy_that_is_silent_is_given_up),
 		DIAL_TEST(a_proxy_that_makes_no_sense_is_not_dialled),
 		DIAL_TEST(closing_while_dialling_is_silent),
