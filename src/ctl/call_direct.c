@@ -5,15 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <event2/event.h>
 #include <halibut/halibut.h>
 #include "base/log.h"
 #include "ctl/call.h"
 #include "ctl/ctl.h"
 
 #define SAVE_CHUNK 65536
+#define FAREWELL_MS 1000
 
 struct direct {
 	struct hbt_ctl_call *c;
+	struct event_base *base;
 	struct halibut_runtime *rt;
 	struct halibut_endpoint *endpoint;
 	struct halibut_call *call;
@@ -51,8 +54,11 @@ static int start_runtime(struct direct *d)
 		                   "%s has no private key; a caller proves "
 		                   "with it who it is",
 		                   c->certificate);
+	if (rc == 0 && (d->base = event_base_new()) == NULL)
+		rc = hbt_error_set(&c->err, HALIBUT_ESYSTEM,
+		                   "cannot make an event loop");
 	if (rc == 0)
-		rc = halibut_runtime_new(&d->rt, NULL, cert, key, &c->err);
+		rc = halibut_runtime_new(&d->rt, d->base, cert, key, &c->err);
 	if (key != NULL)
 		explicit_bzero(key, strlen(key));
 	if (password != NULL)
@@ -294,6 +300,34 @@ static int take_result(struct direct *d)
 	return HALIBUT_OK;
 }
 
+static void on_farewell(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+/* Lets closing connections say their last words to their peers. */
+static void close_runtime(struct direct *d)
+{
+	struct timeval tv = {.tv_sec = FAREWELL_MS / 1000,
+	                     .tv_usec = FAREWELL_MS % 1000 * 1000};
+	struct event *limit = NULL;
+
+	halibut_runtime_free(&d->rt);
+	if (d->base == NULL)
+		return;
+	limit = evtimer_new(d->base, on_farewell, NULL);
+	if (limit != NULL && event_add(limit, &tv) == 0)
+		while (evtimer_pending(limit, NULL) &&
+		       event_base_get_num_events(d->base,
+		                                 EVENT_BASE_COUNT_ADDED) > 1)
+			event_base_loop(d->base, EVLOOP_ONCE);
+	if (limit != NULL)
+		event_free(limit);
+	event_base_free(d->base);
+}
+
 void hbt_ctl_call_direct(struct hbt_ctl_call *c)
 {
 	struct direct d = {.c = c};
@@ -307,8 +341,7 @@ void hbt_ctl_call_direct(struct hbt_ctl_call *c)
 		rc = make_call(&d);
 	if (rc == 0)
 		rc = listen_for_it(&d);
-	if (rc == 0 && hbt_ctl_patience_init(&d.patience,
-	                                     halibut_runtime_base(d.rt),
+	if (rc == 0 && hbt_ctl_patience_init(&d.patience, d.base,
 	                                     c->timeout_ms, give_up, &d) != 0)
 		rc = hbt_error_set(&c->err, HALIBUT_ENOMEM, "out of memory");
 	if (rc == 0) {
@@ -325,6 +358,6 @@ void hbt_ctl_call_direct(struct hbt_ctl_call *c)
 	hbt_ctl_patience_fini(&d.patience);
 	halibut_call_free(&d.call);
 	halibut_endpoint_free(&d.endpoint);
-	halibut_runtime_free(&d.rt);
+	close_runtime(&d);
 	halibut_set_log(NULL, NULL, HBT_LOG_INFO);
 }

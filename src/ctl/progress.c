@@ -9,6 +9,7 @@
 
 #define BAR_CELLS 24
 #define REDRAW_MS 100
+#define FASTEST ((int64_t)1 << 50) /* bytes a second that fit the line */
 
 void hbt_ctl_progress_init(struct hbt_ctl_progress *p)
 {
@@ -29,6 +30,9 @@ void hbt_ctl_progress_format(const struct hbt_ctl_progress *p,
                              int64_t elapsed_ms, char *text, size_t cap)
 {
 	double part = p->total > 0 ? (double)p->done / (double)p->total : 1;
+	double per_second =
+		(double)p->done * 1000 /
+		(double)(elapsed_ms > 0 ? elapsed_ms : 1);
 	int full = (int)(part * BAR_CELLS);
 	char bar[BAR_CELLS + 1], done[32], total[32], rate[32];
 
@@ -39,10 +43,9 @@ void hbt_ctl_progress_format(const struct hbt_ctl_progress *p,
 	bar[BAR_CELLS] = '\0';
 	hbt_ctl_format_bytes(p->done, done);
 	hbt_ctl_format_bytes(p->total, total);
-	hbt_ctl_format_bytes(
-		(int64_t)((double)p->done * 1000 /
-	                  (double)(elapsed_ms > 0 ? elapsed_ms : 1)),
-		rate);
+	hbt_ctl_format_bytes(per_second < FASTEST ? (int64_t)per_second
+	                                          : FASTEST,
+	                     rate);
 	snprintf(text, cap, "%-9s [%s] %3d %%  %s of %s  %s/s", p->what, bar,
 	         (int)(part * 100), done, total, rate);
 }
