@@ -5,18 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
-#include "master/route.h"
 
 /* How long a carrier may take to say how a cancelled call ended. */
 #define CANCEL_PATIENCE_S 5
-
-struct hbt_calls {
-	struct hbt_calls_env env;
-	const struct hbt_config *cfg;
-	struct hbt_calls_counts counts;
-	TAILQ_HEAD(, hbt_call) all;
-	bool stopping;
-};
 
 static struct hbt_call *call_of(struct hbt_pending *p)
 {
@@ -24,7 +15,7 @@ static struct hbt_call *call_of(struct hbt_pending *p)
 	                           offsetof(struct hbt_call, pending));
 }
 
-static void set_state(struct hbt_call *call, enum hbt_call_state to)
+void hbt_call_set_state(struct hbt_call *call, enum hbt_call_state to)
 {
 	struct hbt_calls_counts *n = &call->calls->counts;
 
@@ -58,14 +49,14 @@ void hbt_call_drop_carrier(struct hbt_call *call)
 	HASH_DELETE(by_carrier, call->carrier->carried, call);
 	call->carrier = NULL;
 	call->subscriber = NULL;
-	set_state(call, CALL_NEW);
+	hbt_call_set_state(call, CALL_NEW);
 	if (s != NULL)
 		hbt_subscriber_done(s);
 }
 
 static void call_free(struct hbt_call *call)
 {
-	set_state(call, CALL_NEW);
+	hbt_call_set_state(call, CALL_NEW);
 	leave_asker(call);
 	hbt_call_drop_carrier(call);
 	TAILQ_REMOVE(&call->calls->all, call, link);
@@ -154,7 +145,7 @@ static void on_failed(struct hbt_pending *p, const struct halibut_error *err)
 }
 
 /* Whoever carries or owns it says so: through the queue, if it is in one. */
-static void fail(struct hbt_call *call, const struct halibut_error *err)
+void hbt_call_fail(struct hbt_call *call, const struct halibut_error *err)
 {
 	hbt_call_drop_carrier(call);
 	if (call->by_queue && call->pending.state == HBT_PENDING_TAKEN)
@@ -163,14 +154,14 @@ static void fail(struct hbt_call *call, const struct halibut_error *err)
 		end_failed(call, err);
 }
 
-static void fail_with(struct hbt_call *call, int status,
-                      enum halibut_connection_state state, const char *text)
+void hbt_call_fail_with(struct hbt_call *call, int status,
+                        enum halibut_connection_state state, const char *text)
 {
 	struct halibut_error err = {0};
 
 	hbt_error_set(&err, status, "%s", text);
 	err.connection_state = state;
-	fail(call, &err);
+	hbt_call_fail(call, &err);
 	halibut_error_clear(&err);
 }
 
@@ -188,8 +179,9 @@ static void answer(struct hbt_call *call, struct hbt_message *m, int fd)
 		rc = hbt_pipe_source_new(&streams, call->calls->env.base, fd);
 		if (rc != HALIBUT_OK) {
 			hbt_message_unref(&m);
-			fail_with(call, rc, HALIBUT_CONNECTION_UNKNOWN,
-			          "The DataStreams of the response were lost");
+			hbt_call_fail_with(
+				call, rc, HALIBUT_CONNECTION_UNKNOWN,
+				"The DataStreams of the response were lost");
 			return;
 		}
 	}
@@ -235,159 +227,15 @@ int hbt_call_carry(struct hbt_call *call, struct hbt_link *carrier,
 		HASH_DELETE(by_carrier, carrier->carried, call);
 		return rc;
 	}
-	set_state(call, CALL_CARRIED);
+	hbt_call_set_state(call, CALL_CARRIED);
 	call->carrier = carrier;
 	return HALIBUT_OK;
 }
 
-static void put_endpoint(struct hbt_wr *w, const void *target)
-{
-	hbt_endpoint_fields_put(w, target);
-}
-
-/* To a worker that dials, or to one that hosts. */
-static void carry_directly(struct hbt_call *call, struct hbt_link *to,
-                           const struct hbt_endpoint_fields *endpoint)
-{
-	int rc;
-
-	if (to == NULL) {
-		fail_with(call, HALIBUT_EWORKER, HALIBUT_CONNECTION_CONNECTING,
-		          endpoint != NULL
-		                  ? "No connection worker of the gateway runs "
-		                    "at the moment; the request was not sent"
-		                  : "The service worker of the gateway does not "
-		                    "run at the moment; the request was not "
-		                    "executed");
-		return;
-	}
-	if (hbt_link_congested(to)) {
-		fail_with(call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_CONNECTING,
-		          "The worker of the gateway that should carry the "
-		          "request is too busy; the request was not sent");
-		return;
-	}
-	rc = hbt_call_carry(call, to,
-	                    endpoint != NULL ? HBT_CALL_DIAL : HBT_CALL_SERVE,
-	                    endpoint != NULL ? put_endpoint : NULL, endpoint);
-	if (rc != HALIBUT_OK) {
-		fail_with(call, rc, HALIBUT_CONNECTION_CONNECTING,
-		          "The gateway is short of memory; the request was not "
-		          "sent");
-		return;
-	}
-	hbt_message_unref(&call->pending.msg); /* it will not come back */
-}
-
-/* May one more wait? Else err names the limit. */
-static int check_room(struct hbt_call *call, struct hbt_queue *q,
-                      struct halibut_error *err)
-{
-	const struct hbt_calls_counts *all = &call->calls->counts;
-	const struct hbt_config *cfg = call->calls->cfg;
-	const char *limit = NULL;
-	struct hbt_queue_counts n;
-
-	q->ops->counts(q, &n);
-	if (n.takers > 0)
-		return HALIBUT_OK;
-	if (n.waiting >= (size_t)cfg->max_waiting_requests_per_endpoint)
-		limit = "max_waiting_requests_per_endpoint";
-	else if (n.waiting_bytes + call->bytes >
-	         cfg->max_waiting_bytes_per_endpoint)
-		limit = "max_waiting_bytes_per_endpoint";
-	else if (all->waiting >= (size_t)cfg->max_waiting_requests)
-		limit = "max_waiting_requests";
-	else if (all->waiting_bytes + call->bytes > cfg->max_waiting_bytes)
-		limit = "max_waiting_bytes";
-	if (limit == NULL)
-		return HALIBUT_OK;
-	hbt_error_set(err, HALIBUT_ELIMIT,
-	              "%zu requests already wait for %s (%zu for all "
-	              "endpoints), which is as many as the gateway's setting "
-	              "%s allows; the request was not sent",
-	              n.waiting, q->key, all->waiting, limit);
-	err->connection_state = HALIBUT_CONNECTION_CONNECTING;
-	return HALIBUT_ELIMIT;
-}
-
-static void push(struct hbt_call *call, const char *uri)
-{
-	struct hbt_queue *q =
-		hbt_switchboard_queue(call->calls->env.switchboard, uri);
-	int64_t timeout_ms = call->pending.msg->env.queue_timeout_ms;
-	struct halibut_error err = {0};
-
-	if (q == NULL) {
-		fail_with(call, HALIBUT_ENOMEM, HALIBUT_CONNECTION_CONNECTING,
-		          "The gateway could not make a queue for the "
-		          "endpoint; the request was not sent");
-		return;
-	}
-	if (check_room(call, q, &err) != HALIBUT_OK) {
-		fail(call, &err);
-		halibut_error_clear(&err);
-		return;
-	}
-	if (timeout_ms < 0)
-		timeout_ms =
-			call->calls->cfg->limits.polling_request_queue_timeout_ms;
-	call->pending.queue_timeout_ms = timeout_ms;
-	call->pending.answered = on_answered;
-	call->pending.failed = on_failed;
-	call->by_queue = true;
-	set_state(call, CALL_WAITING);
-	hbt_queue_push(q, &call->pending); /* call may have ended */
-}
-
-/* What a CALL to the master says besides its message. */
-struct ask {
-	char *destination, *thumbprint, *address, *expected;
-	uint8_t origin;
-};
-
-static void ask_fini(struct ask *a)
-{
-	free(a->destination);
-	free(a->thumbprint);
-	free(a->address);
-	free(a->expected);
-}
-
-static void route(struct hbt_call *call, const struct ask *a)
-{
-	const struct hbt_envelope *env = &call->pending.msg->env;
-	const struct hbt_route_query q = {
-		.origin = (enum hbt_call_origin)a->origin,
-		.destination = a->destination,
-		.service = env->service,
-		.method = env->method,
-		.expected_thumbprint = a->expected,
-		.asker = a->address,
-	};
-	struct hbt_calls *calls = call->calls;
-	struct halibut_error err = {0};
-	struct hbt_decision d;
-
-	if (hbt_route_decide(calls->cfg, &q, &d, &err) != HALIBUT_OK)
-		fail(call, &err);
-	else if (d.kind == HBT_ROUTE_QUEUE)
-		push(call, d.uri);
-	else if (d.kind == HBT_ROUTE_DIAL)
-		carry_directly(call,
-		               calls->env.dialler(calls->env.arg,
-		                                  d.endpoint.url),
-		               &d.endpoint);
-	else
-		carry_directly(call, calls->env.host(calls->env.arg), NULL);
-	halibut_error_clear(&err);
-	hbt_decision_fini(&d);
-}
-
 /* Messages */
 
-static struct hbt_call *call_new(struct hbt_calls *calls,
-                                 struct hbt_link *asker, uint32_t id)
+struct hbt_call *hbt_call_new(struct hbt_calls *calls, struct hbt_link *asker,
+                              uint32_t id)
 {
 	struct hbt_call *call = calloc(1, sizeof(*call));
 
@@ -395,6 +243,8 @@ static struct hbt_call *call_new(struct hbt_calls *calls,
 		return NULL;
 	call->calls = calls;
 	call->asker_id = id;
+	call->pending.answered = on_answered;
+	call->pending.failed = on_failed;
 	HASH_ADD(by_asker, asker->asked, asker_id, sizeof(call->asker_id),
 	         call);
 	if (call->by_asker.tbl == NULL) {
@@ -408,7 +258,7 @@ static struct hbt_call *call_new(struct hbt_calls *calls,
 	return call;
 }
 
-static struct hbt_call *asked(struct hbt_link *link, uint32_t id)
+struct hbt_call *hbt_call_asked(struct hbt_link *link, uint32_t id)
 {
 	struct hbt_call *call;
 
@@ -424,93 +274,6 @@ static struct hbt_call *carried(struct hbt_link *link, uint32_t id)
 	return call;
 }
 
-static bool may_come_from(enum hbt_peer_kind kind, uint8_t origin)
-{
-	if (kind == HBT_PEER_CONTROL)
-		return origin == HBT_ORIGIN_CONTROL;
-	return kind == HBT_PEER_CONNECTION_WORKER &&
-	       (origin == HBT_ORIGIN_CLIENT || origin == HBT_ORIGIN_POLLED);
-}
-
-/* Everything is there: makes the call and routes it. Takes m over. */
-static void start(struct hbt_calls *calls, struct hbt_link *link,
-                  struct hbt_ipc_msg *msg, struct hbt_message *m,
-                  const struct ask *a)
-{
-	struct hbt_call *call = call_new(calls, link, msg->id);
-	struct halibut_error err = {0};
-	int rc = HALIBUT_OK;
-
-	if (call == NULL) {
-		hbt_message_unref(&m);
-		hbt_error_set(&err, HALIBUT_ENOMEM,
-		              "The gateway is short of memory");
-		hbt_link_send_fail(link, msg->id, &err);
-		halibut_error_clear(&err);
-		return;
-	}
-	call->pending.msg = m;
-	call->bytes = m->deflated_len;
-	if (m->env.n_streams > 0)
-		rc = msg->fd < 0 ? HALIBUT_ELIMIT
-		                 : hbt_pipe_source_new(&call->pending.streams,
-		                                       calls->env.base,
-		                                       hbt_ipc_take_fd(msg));
-	if (rc != HALIBUT_OK)
-		fail_with(call, rc, HALIBUT_CONNECTION_CONNECTING,
-		          "The DataStreams of the request were lost on their "
-		          "way through the gateway; it was not sent");
-	else if (calls->stopping)
-		fail_with(call, HALIBUT_ESHUTDOWN,
-		          HALIBUT_CONNECTION_CONNECTING,
-		          "The gateway is stopping; the request was not sent");
-	else if (hbt_link_congested(link))
-		fail_with(call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_CONNECTING,
-		          "The worker of the gateway that brought the request "
-		          "is too busy; it was not sent");
-	else
-		route(call, a);
-}
-
-static int on_call(struct hbt_calls *calls, struct hbt_link *link,
-                   struct hbt_ipc_msg *msg)
-{
-	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
-	struct halibut_error err = {0};
-	struct hbt_message *m;
-	struct ask a = {0};
-	uint8_t how;
-
-	if (asked(link, msg->id) != NULL)
-		return HALIBUT_EPROTO;
-	if (msg->lost) {
-		hbt_error_set(&err, HALIBUT_ELIMIT,
-		              "The gateway is out of file descriptors; the "
-		              "request was not sent");
-		err.connection_state = HALIBUT_CONNECTION_CONNECTING;
-		hbt_link_send_fail(link, msg->id, &err);
-		halibut_error_clear(&err);
-		return HALIBUT_OK;
-	}
-	how = hbt_rd_u8(&r);
-	a.destination = hbt_rd_strdup(&r);
-	a.thumbprint = hbt_rd_strdup(&r);
-	a.address = hbt_rd_strdup(&r);
-	a.expected = hbt_rd_strdup(&r);
-	a.origin = hbt_rd_u8(&r);
-	m = hbt_parcel_get(&r);
-	if (m == NULL || hbt_rd_finish(&r) != HALIBUT_OK ||
-	    how != HBT_CALL_ROUTE || !may_come_from(link->kind, a.origin) ||
-	    m->env.kind != HBT_MESSAGE_REQUEST) {
-		hbt_message_unref(&m);
-		ask_fini(&a);
-		return HALIBUT_EPROTO;
-	}
-	start(calls, link, msg, m, &a);
-	ask_fini(&a);
-	return HALIBUT_OK;
-}
-
 static int on_answer(struct hbt_link *link, struct hbt_ipc_msg *msg)
 {
 	struct hbt_call *call = carried(link, msg->id);
@@ -520,9 +283,10 @@ static int on_answer(struct hbt_link *link, struct hbt_ipc_msg *msg)
 	if (call == NULL)
 		return HALIBUT_OK;
 	if (msg->lost) {
-		fail_with(call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_UNKNOWN,
-		          "The response was lost because the gateway is out of "
-		          "file descriptors; the service executed the request");
+		hbt_call_fail_with(
+			call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_UNKNOWN,
+			"The response was lost because the gateway is out of "
+			"file descriptors; the service executed the request");
 		return HALIBUT_OK;
 	}
 	m = hbt_parcel_get(&r);
@@ -549,9 +313,10 @@ static int on_fail(struct hbt_link *link, struct hbt_ipc_msg *msg)
 	if (call == NULL)
 		return HALIBUT_OK;
 	if (msg->lost) {
-		fail_with(call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_UNKNOWN,
-		          "The call failed, and its error was lost because the "
-		          "gateway is out of file descriptors");
+		hbt_call_fail_with(
+			call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_UNKNOWN,
+			"The call failed, and its error was lost because the "
+			"gateway is out of file descriptors");
 		return HALIBUT_OK;
 	}
 	hbt_ipc_error_get(&r, &err);
@@ -559,7 +324,7 @@ static int on_fail(struct hbt_link *link, struct hbt_ipc_msg *msg)
 	if (rc == HALIBUT_OK && err.status == HALIBUT_OK)
 		rc = HALIBUT_EPROTO;
 	if (rc == HALIBUT_OK)
-		fail(call, &err);
+		hbt_call_fail(call, &err);
 	halibut_error_clear(&err);
 	return rc;
 }
@@ -580,19 +345,20 @@ static int on_return(struct hbt_link *link, struct hbt_ipc_msg *msg)
 		                                       call->calls->env.base,
 		                                       hbt_ipc_take_fd(msg));
 	if (rc != HALIBUT_OK) {
-		fail_with(call, rc, HALIBUT_CONNECTION_CONNECTING,
-		          "The polling connection was closed before the request "
-		          "was sent, and its DataStreams cannot be sent again");
+		hbt_call_fail_with(
+			call, rc, HALIBUT_CONNECTION_CONNECTING,
+			"The polling connection was closed before the request "
+			"was sent, and its DataStreams cannot be sent again");
 		return HALIBUT_OK;
 	}
 	if (call->calls->stopping) {
-		fail_with(call, HALIBUT_ESHUTDOWN,
-		          HALIBUT_CONNECTION_CONNECTING,
-		          "The gateway is stopping; the request was not sent");
+		hbt_call_fail_with(
+			call, HALIBUT_ESHUTDOWN, HALIBUT_CONNECTION_CONNECTING,
+			"The gateway is stopping; the request was not sent");
 		return HALIBUT_OK;
 	}
 	hbt_call_drop_carrier(call);
-	set_state(call, CALL_WAITING);
+	hbt_call_set_state(call, CALL_WAITING);
 	hbt_pending_put_back(&call->pending);
 	return HALIBUT_OK;
 }
@@ -601,9 +367,9 @@ static void on_patience_over(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	fail_with(arg, HALIBUT_ETRANSFERRING_CANCELLED,
-	          HALIBUT_CONNECTION_UNKNOWN,
-	          "The Request was cancelled while Transferring.");
+	hbt_call_fail_with(arg, HALIBUT_ETRANSFERRING_CANCELLED,
+	                   HALIBUT_CONNECTION_UNKNOWN,
+	                   "The Request was cancelled while Transferring.");
 }
 
 /* A call without queue: its carrier knows how far it came. */
@@ -613,8 +379,8 @@ static void cancel_direct(struct hbt_call *call)
 
 	if (call->cancel_timer != NULL)
 		return;
-	hbt_ipc_send(call->carrier->ipc, HBT_IPC_CANCEL, call->carrier_id,
-	             NULL, 0, -1);
+	hbt_ipc_send(call->carrier->ipc, HBT_IPC_CANCEL, call->carrier_id, NULL,
+	             0, -1);
 	call->cancel_timer =
 		evtimer_new(call->calls->env.base, on_patience_over, call);
 	if (call->cancel_timer == NULL ||
@@ -638,7 +404,7 @@ int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
 
 	switch (msg->type) {
 	case HBT_IPC_CALL:
-		return on_call(calls, link, msg);
+		return hbt_calls_ask(calls, link, msg);
 	case HBT_IPC_ANSWER:
 		return on_answer(link, msg);
 	case HBT_IPC_FAIL:
@@ -646,7 +412,7 @@ int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
 	case HBT_IPC_RETURN:
 		return on_return(link, msg);
 	case HBT_IPC_CANCEL:
-		call = asked(link, msg->id);
+		call = hbt_call_asked(link, msg->id);
 		if (call != NULL)
 			cancel(call);
 		return HALIBUT_OK;
@@ -665,7 +431,7 @@ static void fail_carried(struct hbt_call *call, const char *name)
 	              "Process %s of the gateway ended while it carried the "
 	              "request; the service may have executed it",
 	              name);
-	fail(call, &err);
+	hbt_call_fail(call, &err);
 	halibut_error_clear(&err);
 }
 

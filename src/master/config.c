@@ -138,9 +138,9 @@ static cfg_opt_t *make_opts(void)
 		opts[i] = s->kind == HBT_SETTING_LIST ? list : text;
 	}
 	for (size_t k = 0; k < 4; k++) {
-		cfg_opt_t section = CFG_SEC(
-			sections[k], hbt_section_opts(sections[k]),
-			CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+		cfg_opt_t section =
+			CFG_SEC(sections[k], hbt_section_opts(sections[k]),
+		                CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
 
 		opts[i++] = section;
 	}

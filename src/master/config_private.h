@@ -7,17 +7,17 @@
 
 /* What a setting is, and how its text is read. */
 enum hbt_setting_kind {
-	HBT_SETTING_TEXT,  /* char * */
-	HBT_SETTING_PATH,  /* char *; relative to the configuration file */
-	HBT_SETTING_LIST,  /* struct hbt_strings */
-	HBT_SETTING_TIME,  /* int64_t milliseconds */
-	HBT_SETTING_SIZE,  /* size_t bytes */
+	HBT_SETTING_TEXT,   /* char * */
+	HBT_SETTING_PATH,   /* char *; relative to the configuration file */
+	HBT_SETTING_LIST,   /* struct hbt_strings */
+	HBT_SETTING_TIME,   /* int64_t milliseconds */
+	HBT_SETTING_SIZE,   /* size_t bytes */
 	HBT_SETTING_SIZE64, /* int64_t bytes */
-	HBT_SETTING_COUNT, /* int */
+	HBT_SETTING_COUNT,  /* int */
 	HBT_SETTING_COUNTZ, /* size_t */
-	HBT_SETTING_FLAG,  /* bool */
-	HBT_SETTING_LEVEL, /* int, enum hbt_log_level */
-	HBT_SETTING_MODE,  /* unsigned, octal */
+	HBT_SETTING_FLAG,   /* bool */
+	HBT_SETTING_LEVEL,  /* int, enum hbt_log_level */
+	HBT_SETTING_MODE,   /* unsigned, octal */
 	HBT_SETTING_KIND_COUNT,
 };
 

@@ -112,7 +112,8 @@ static int check_scheme(const char *text, const char *a, const char *b,
 		rc = HALIBUT_EINVAL;
 	hbt_uri_fini(&uri);
 	if (rc != HALIBUT_OK)
-		hbt_error_set(err, rc, "\"%s\" is not possible here; write it %s", text,
+		hbt_error_set(err, rc,
+		              "\"%s\" is not possible here; write it %s", text,
 		              remedy);
 	return rc;
 }
@@ -376,7 +377,8 @@ static int store_all(struct hbt_config *cfg, cfg_t *parsed, const char *name,
 int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
                        struct halibut_error *err)
 {
-	size_t routes = cfg_size(parsed, "route") + cfg_size(parsed, "endpoint");
+	size_t routes =
+		cfg_size(parsed, "route") + cfg_size(parsed, "endpoint");
 	int rc;
 
 	/* One more than needed: calloc(0) may be NULL. */

@@ -371,7 +371,8 @@ void hbt_config_settings_fini(struct hbt_config *cfg)
 {
 	for (const struct hbt_setting *s = hbt_config_table; s->name != NULL;
 	     s++) {
-		if (s->kind == HBT_SETTING_TEXT || s->kind == HBT_SETTING_PATH) {
+		if (s->kind == HBT_SETTING_TEXT ||
+		    s->kind == HBT_SETTING_PATH) {
 			free(*FIELD(cfg, s, char *));
 		} else if (s->kind == HBT_SETTING_LIST) {
 			struct hbt_strings *list =

@@ -19,9 +19,11 @@ static const struct unit time_units[] = {
 };
 
 static const struct unit size_units[] = {
-	{"TiB", 1ull << 40}, {"GiB", 1ull << 30}, {"MiB", 1ull << 20},
-	{"KiB", 1ull << 10}, {"GB", 1000000000},  {"MB", 1000000},
-	{"kB", 1000},        {"B", 1},            {NULL, 0},
+	{"TiB", 1ull << 40}, {"GiB", 1ull << 30},
+	{"MiB", 1ull << 20}, {"KiB", 1ull << 10},
+	{"GB", 1000000000},  {"MB", 1000000},
+	{"kB", 1000},        {"B", 1},
+	{NULL, 0},
 };
 
 /* Largest value that any setting may have; sums of two do not overflow. */
@@ -55,8 +57,8 @@ static const struct unit *find_unit(const struct unit *units, const char *name,
 }
 
 /* A sum of numbers with units, e.g. 1h30min. */
-static int parse_sum(const char *text, const struct unit *units,
-                     bool any_case, const char *remedy, uint64_t *sum,
+static int parse_sum(const char *text, const struct unit *units, bool any_case,
+                     const char *remedy, uint64_t *sum,
                      struct halibut_error *err)
 {
 	const char *p = text;
@@ -99,8 +101,7 @@ static int parse_sum(const char *text, const struct unit *units,
 	return HALIBUT_OK;
 }
 
-int hbt_parse_duration(const char *text, int64_t *ms,
-                       struct halibut_error *err)
+int hbt_parse_duration(const char *text, int64_t *ms, struct halibut_error *err)
 {
 	uint64_t sum;
 	int rc;
@@ -112,12 +113,11 @@ int hbt_parse_duration(const char *text, int64_t *ms,
 	return rc;
 }
 
-int hbt_parse_size(const char *text, uint64_t *bytes,
-                   struct halibut_error *err)
+int hbt_parse_size(const char *text, uint64_t *bytes, struct halibut_error *err)
 {
 	return parse_sum(text, size_units, true,
-	                 "use B, KiB, MiB, GiB or TiB, as in \"64MiB\"",
-	                 bytes, err);
+	                 "use B, KiB, MiB, GiB or TiB, as in \"64MiB\"", bytes,
+	                 err);
 }
 
 int hbt_parse_count(const char *text, uint64_t *n, struct halibut_error *err)

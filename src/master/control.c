@@ -124,8 +124,8 @@ static void add(struct hbt_control *control, int fd)
 		free(c);
 		return;
 	}
-	if (hbt_ipc_new(&c->link.ipc, control->base, fd, HBT_IPC_MAX_BODY,
-	                &ops, c) != HALIBUT_OK) {
+	if (hbt_ipc_new(&c->link.ipc, control->base, fd, HBT_IPC_MAX_BODY, &ops,
+	                c) != HALIBUT_OK) {
 		event_free(c->timer);
 		free(c);
 		return;

@@ -37,7 +37,6 @@ static struct hbt_worker *pick(struct hbt_master *m)
 		if (best == NULL || load(w) < load(best))
 			best = w;
 	}
-	m->next_worker++;
 	return best;
 }
 
@@ -65,6 +64,7 @@ bool hbt_dispatch_accepted(void *master, int fd, const char *peer)
 		return false;
 	}
 	m->accepted++;
+	m->next_worker++;
 	w->handed++;
 	hbt_wr_init(&wr, 256);
 	hbt_wr_str(&wr, peer, strlen(peer));
@@ -131,8 +131,7 @@ int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers)
 	if (cfg->max_connections > 0)
 		by_setting = (cfg->max_connections + (int)workers - 1) /
 		             (int)workers;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-	    limit.rlim_cur < INT_MAX)
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX)
 		by_system = limit.rlim_cur > 2 * WORKER_RESERVE
 		                    ? (int)limit.rlim_cur - WORKER_RESERVE
 		                    : (int)limit.rlim_cur / 2;

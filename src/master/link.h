@@ -14,7 +14,7 @@ struct hbt_subscriber;
 struct hbt_link {
 	char name[64]; /* "worker 3 (pid 812)" */
 	enum hbt_peer_kind kind;
-	struct hbt_ipc *ipc; /* owned by whoever embeds this */
+	struct hbt_ipc *ipc;      /* owned by whoever embeds this */
 	struct hbt_call *asked;   /* by the id it chose; calls.c */
 	struct hbt_call *carried; /* by the id we chose; calls.c */
 	uint32_t last_id;

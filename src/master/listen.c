@@ -238,8 +238,7 @@ static bool same_port_on_v4(const struct hbt_strings *addresses, uint16_t port)
 	struct hbt_listen_address a;
 
 	for (size_t i = 0; i < addresses->n; i++)
-		if (hbt_listen_parse(addresses->v[i], &a, NULL) ==
-		            HALIBUT_OK &&
+		if (hbt_listen_parse(addresses->v[i], &a, NULL) == HALIBUT_OK &&
 		    a.sa.ss_family == AF_INET &&
 		    ((struct sockaddr_in *)(void *)&a.sa)->sin_port == port)
 			return true;
@@ -278,10 +277,9 @@ static int open_listener(struct hbt_listeners *ls, struct event_base *base,
 	if (rc != HALIBUT_OK)
 		return rc;
 	l->all = ls;
-	l->fd = bind_socket(&a, a.sa.ss_family == AF_INET6 &&
-	                                v6->sin6_port != 0 &&
-	                                same_port_on_v4(addresses,
-	                                                v6->sin6_port));
+	l->fd = bind_socket(&a,
+	                    a.sa.ss_family == AF_INET6 && v6->sin6_port != 0 &&
+	                            same_port_on_v4(addresses, v6->sin6_port));
 	if (l->fd < 0 && a.any && errno == EAFNOSUPPORT &&
 	    set_v4(&a, "0.0.0.0", ntohs(v6->sin6_port)))
 		l->fd = bind_socket(&a, false);
@@ -294,8 +292,8 @@ static int open_listener(struct hbt_listeners *ls, struct event_base *base,
 	getsockname(l->fd, (struct sockaddr *)&a.sa, &len);
 	hbt_address_format((struct sockaddr *)&a.sa, l->address,
 	                   sizeof(l->address));
-	l->readable = event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable,
-	                        l);
+	l->readable =
+		event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
 	return l->readable != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
 }
 
@@ -303,8 +301,7 @@ static int highest_fd(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
-	    limit.rlim_cur > 1 << 30)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > 1 << 30)
 		return 1 << 30;
 	if (limit.rlim_cur <= 2 * SPARE_DESCRIPTORS)
 		return (int)limit.rlim_cur / 2;

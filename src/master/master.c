@@ -150,9 +150,9 @@ static int catch_signals(struct hbt_master *m)
 
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < 4; i++) {
-		m->signals[i] =
-			evsignal_new(m->base, numbers[i], on_signal, m);
-		if (m->signals[i] == NULL || event_add(m->signals[i], NULL) != 0)
+		m->signals[i] = evsignal_new(m->base, numbers[i], on_signal, m);
+		if (m->signals[i] == NULL ||
+		    event_add(m->signals[i], NULL) != 0)
 			return HALIBUT_ENOMEM;
 	}
 	return HALIBUT_OK;

@@ -16,8 +16,7 @@ static void send_done(struct hbt_client *c, uint32_t id, bool ok,
 		log_error("%s: cannot be answered", c->link.name);
 }
 
-static void send_status(struct hbt_master *m, struct hbt_client *c,
-                        uint32_t id)
+static void send_status(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 {
 	json_t *doc = hbt_status(m);
 	char *text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;

@@ -111,8 +111,8 @@ static int set_host(struct hbt_route *r, const char *pattern,
 	return HALIBUT_OK;
 }
 
-int hbt_route_init(struct hbt_route *r, const char *pattern,
-                   const char *target, struct halibut_error *err)
+int hbt_route_init(struct hbt_route *r, const char *pattern, const char *target,
+                   struct halibut_error *err)
 {
 	int rc;
 
@@ -303,14 +303,13 @@ static int decide_dial(const struct hbt_endpoint_fields *fields,
 static int no_route(const struct hbt_route_query *q, const char *why,
                     struct halibut_error *err)
 {
-	hbt_error_set(err, HALIBUT_ENO_ROUTE,
-	              "%s asked for %s.%s at %s, but %s",
-	              q->asker != NULL ? q->asker : "somebody",
-	              q->service != NULL ? q->service : "a service",
-	              q->method != NULL ? q->method : "a method",
-	              q->destination != NULL ? q->destination
-	                                     : "no destination",
-	              why);
+	hbt_error_set(
+		err, HALIBUT_ENO_ROUTE, "%s asked for %s.%s at %s, but %s",
+		q->asker != NULL ? q->asker : "somebody",
+		q->service != NULL ? q->service : "a service",
+		q->method != NULL ? q->method : "a method",
+		q->destination != NULL ? q->destination : "no destination",
+		why);
 	if (err != NULL)
 		err->connection_state = HALIBUT_CONNECTION_CONNECTING;
 	return HALIBUT_ENO_ROUTE;
@@ -367,8 +366,8 @@ static int decide_host(const struct hbt_config *cfg,
 		return follow(cfg, r, label, len, q, d, err);
 	if (q->origin == HBT_ORIGIN_CONTROL && q->expected_thumbprint != NULL &&
 	    strcmp(uri->scheme, "https") == 0)
-		return decide_dial(NULL, q->destination,
-		                   q->expected_thumbprint, d, err);
+		return decide_dial(NULL, q->destination, q->expected_thumbprint,
+		                   d, err);
 	return decide_hosted(cfg, q,
 	                     q->origin == HBT_ORIGIN_CONTROL
 	                             ? "no route or endpoint names that host "

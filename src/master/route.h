@@ -9,8 +9,8 @@
  * Reads a pattern ("host", "host:port", "*.suffix" or a URL) and a checked
  * target into a zeroed route. HALIBUT_EINVAL or HALIBUT_ENOMEM; fini anyway.
  */
-int hbt_route_init(struct hbt_route *r, const char *pattern,
-                   const char *target, struct halibut_error *err);
+int hbt_route_init(struct hbt_route *r, const char *pattern, const char *target,
+                   struct halibut_error *err);
 void hbt_route_fini(struct hbt_route *r);
 
 /*
@@ -30,12 +30,12 @@ struct hbt_route_query {
 	const char *destination; /* URI */
 	const char *service, *method;
 	const char *expected_thumbprint; /* of the destination; control only */
-	const char *asker; /* address or name, for messages */
+	const char *asker;               /* address or name, for messages */
 };
 
 struct hbt_decision {
 	enum hbt_route_kind kind;
-	char *uri; /* HBT_ROUTE_QUEUE */
+	char *uri;                           /* HBT_ROUTE_QUEUE */
 	struct hbt_endpoint_fields endpoint; /* HBT_ROUTE_DIAL */
 };
 

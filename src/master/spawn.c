@@ -17,10 +17,11 @@ static int find_user(struct hbt_identity *id, const char *user,
 	const struct passwd *pw = getpwnam(user);
 
 	if (pw == NULL)
-		return hbt_error_set(err, HALIBUT_EINVAL,
-		                     "user \"%s\" does not exist; create it, or "
-		                     "change user in the configuration",
-		                     user);
+		return hbt_error_set(
+			err, HALIBUT_EINVAL,
+			"user \"%s\" does not exist; create it, or "
+			"change user in the configuration",
+			user);
 	id->uid = pw->pw_uid;
 	id->gid = pw->pw_gid;
 	return HALIBUT_OK;
@@ -74,9 +75,8 @@ static void reset_signals(void)
 
 static void become(const struct hbt_identity *id)
 {
-	if (id->change &&
-	    (setgroups(0, NULL) != 0 || setgid(id->gid) != 0 ||
-	     setuid(id->uid) != 0))
+	if (id->change && (setgroups(0, NULL) != 0 || setgid(id->gid) != 0 ||
+	                   setuid(id->uid) != 0))
 		_exit(126);
 }
 

@@ -21,9 +21,8 @@ static json_t *listen_list(const struct hbt_master *m)
 	size_t n = m->listeners != NULL ? hbt_listeners_count(m->listeners) : 0;
 
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(
-			list,
-			json_string(hbt_listeners_address(m->listeners, i)));
+		json_array_append_new(list, json_string(hbt_listeners_address(
+						    m->listeners, i)));
 	return list;
 }
 

@@ -28,7 +28,7 @@ struct hbt_subscriber {
 	struct subscription *subscription;
 	struct hbt_link *link;
 	uint32_t connection; /* the worker's number of it */
-	bool busy; /* has a call */
+	bool busy;           /* has a call */
 	bool gone;
 	UT_hash_handle hh;
 };
@@ -227,8 +227,9 @@ static int on_subscribe(struct hbt_subscriptions *subs, struct hbt_link *link,
                         struct hbt_ipc_msg *msg)
 {
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
-	uint32_t limit = (uint32_t)subs->cfg->limits
-	                 .maximum_active_tcp_connections_per_polling_subscription;
+	const struct hbt_limits *l = &subs->cfg->limits;
+	uint32_t limit = (uint32_t)
+		l->maximum_active_tcp_connections_per_polling_subscription;
 	char *uri = hbt_rd_strdup(&r);
 	char *thumbprint = hbt_rd_strdup(&r);
 	char *peer = hbt_rd_strdup(&r);

@@ -28,9 +28,9 @@ struct hbt_workers {
 };
 
 static const char *const state_names[WORKER_STATE_COUNT] = {
-	[WORKER_RESTING] = "resting",   [WORKER_STARTING] = "starting",
-	[WORKER_READY] = "ready",       [WORKER_STOPPING] = "stopping",
-	[WORKER_LOST] = "lost",         [WORKER_GONE] = "gone",
+	[WORKER_RESTING] = "resting", [WORKER_STARTING] = "starting",
+	[WORKER_READY] = "ready",     [WORKER_STOPPING] = "stopping",
+	[WORKER_LOST] = "lost",       [WORKER_GONE] = "gone",
 };
 
 static const bool may[WORKER_STATE_COUNT][WORKER_STATE_COUNT] = {
@@ -454,8 +454,7 @@ void hbt_workers_free(struct hbt_workers **at)
 	free(ws);
 }
 
-void hbt_workers_configure(struct hbt_workers *ws,
-                           const struct hbt_config *cfg)
+void hbt_workers_configure(struct hbt_workers *ws, const struct hbt_config *cfg)
 {
 	ws->cfg = cfg;
 }

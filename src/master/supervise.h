@@ -28,15 +28,15 @@ struct hbt_worker {
 	struct hbt_workers *all;
 	unsigned index;
 	enum hbt_worker_state state;
-	pid_t pid; /* 0: none, or reaped */
+	pid_t pid;       /* 0: none, or reaped */
 	int exit_status; /* of the last process, as waitpid() gives it */
 	unsigned restarts;
 	int64_t started_ms, heard_ms;
 	int64_t delay_ms; /* before the next start */
-	bool answered; /* the last ping */
+	bool answered;    /* the last ping */
 	struct event *timer;
 	struct hbt_worker_stats stats; /* as it last said */
-	uint32_t handed; /* connections since then */
+	uint32_t handed;               /* connections since then */
 };
 
 struct hbt_workers_ops {

@@ -173,9 +173,9 @@ static void tell(struct peer *p, uint16_t type, uint32_t id, struct hbt_wr *w,
                  int fd)
 {
 	assert_int_equal(w->status, HALIBUT_OK);
-	assert_int_equal(hbt_ipc_send(p->ipc, type, id, w->buf.data,
-	                              w->buf.len, fd),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		hbt_ipc_send(p->ipc, type, id, w->buf.data, w->buf.len, fd),
+		HALIBUT_OK);
 	hbt_wr_fini(w);
 	settle(p->f);
 }
@@ -339,8 +339,7 @@ static int setup(void **state)
 		"endpoint \"https://inner:10933\" { thumbprint = " PRINT1
 		" }\n";
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct hbt_calls_env env = {
-		.dialler = dialler, .host = host, .arg = f};
+	struct hbt_calls_env env = {.dialler = dialler, .host = host, .arg = f};
 
 	hbt_log_set_sink(drop_line, NULL);
 	if (f == NULL || config_from(text, &f->cfg, NULL) != HALIBUT_OK)

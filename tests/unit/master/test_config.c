@@ -61,19 +61,18 @@ static void an_empty_file_gives_the_defaults(void **state)
 
 static void settings_of_every_kind_are_read(void **state)
 {
-	struct hbt_config *cfg =
-		right("node = 'n1' # a comment\n"
-	              "listen = {\"127.0.0.1:0\", '[::1]:0'}\n"
-	              "certificate = \"/etc/x.pem\"\n"
-	              "serve_clients = no\n"
-	              "workers = 3\n"
-	              "stop_timeout = 2min\n"
-	              "control_mode = 0600\n"
-	              "log_level = debug\n"
-	              "max_waiting_bytes = 5MiB\n"
-	              "spool_max_total = 6GiB\n"
-	              "max_streams_per_message = 7\n"
-	              "keep_alive = off\n");
+	struct hbt_config *cfg = right("node = 'n1' # a comment\n"
+	                               "listen = {\"127.0.0.1:0\", '[::1]:0'}\n"
+	                               "certificate = \"/etc/x.pem\"\n"
+	                               "serve_clients = no\n"
+	                               "workers = 3\n"
+	                               "stop_timeout = 2min\n"
+	                               "control_mode = 0600\n"
+	                               "log_level = debug\n"
+	                               "max_waiting_bytes = 5MiB\n"
+	                               "spool_max_total = 6GiB\n"
+	                               "max_streams_per_message = 7\n"
+	                               "keep_alive = off\n");
 
 	(void)state;
 	assert_string_equal(cfg->node, "n1");
@@ -128,8 +127,7 @@ static void a_wrong_value_is_told_with_its_line(void **state)
 	assert_wrong("serve_clients = maybe\n", 1, "neither yes nor no");
 	assert_wrong("listen = {\"1\",\n \"localhost:1\"}\n", 2,
 	             "no numeric address");
-	assert_wrong("trust = {\"" PRINT1 "\",\n\"AB\"}\n", 2,
-	             "no thumbprint");
+	assert_wrong("trust = {\"" PRINT1 "\",\n\"AB\"}\n", 2, "no thumbprint");
 	assert_wrong("node = 'a\n", 3, "unterminated string");
 	assert_wrong("workers =\n", 3, "is missing");
 	assert_wrong("friendly_headers = {\"X\"}\n", 1, "no HTTP header");
@@ -143,8 +141,8 @@ static void a_section_without_what_it_needs_is_an_error(void **state)
 	assert_wrong("endpoint \"https://a:1\" {\n}\n", 2,
 	             "needs thumbprint =");
 	assert_wrong("endpoint \"poll://a\" {\n}\n", 2, "https://server");
-	assert_wrong("poll \"https://a:1\" {\n thumbprint = " PRINT1 "\n}\n",
-	             3, "needs subscription =");
+	assert_wrong("poll \"https://a:1\" {\n thumbprint = " PRINT1 "\n}\n", 3,
+	             "needs subscription =");
 	assert_wrong("poll \"https://a:1\" {\n subscription = \"x\"\n}\n", 2,
 	             "poll://");
 	assert_wrong("route \"x\" {\n to = \"https://a:1\"\n}\n", 3,
@@ -152,8 +150,7 @@ static void a_section_without_what_it_needs_is_an_error(void **state)
 	assert_wrong("route \"x\" {\n to = \"poll://{label}/\"\n}\n", 3,
 	             "{label}");
 	assert_wrong("route \"x\" {\n to = \"ftp://a\"\n}\n", 2, "to:");
-	assert_wrong("route \"a*\" {\n to = \"hosted\"\n}\n", 3,
-	             "no pattern");
+	assert_wrong("route \"a*\" {\n to = \"hosted\"\n}\n", 3, "no pattern");
 }
 
 static void the_same_twice_is_an_error(void **state)
@@ -196,15 +193,14 @@ static void sections_are_read(void **state)
 	assert_string_equal(cfg->polls[0].server.proxy_password, "w$");
 	assert_int_equal(cfg->n_routes, 1);
 	assert_string_equal(cfg->routes[0].endpoint.thumbprint, PRINT1);
-	assert_string_equal(cfg->routes[0].endpoint.connect_host,
-	                    "192.0.2.1");
+	assert_string_equal(cfg->routes[0].endpoint.connect_host, "192.0.2.1");
 	hbt_config_free(&cfg);
 }
 
 static void trusted_thumbprints_come_from_both_places_once(void **state)
 {
-	char *trusted = text_file("# header\n\n  " PRINT1 "  # a\n" PRINT2
-	                          "\n" PRINT1);
+	char *trusted =
+		text_file("# header\n\n  " PRINT1 "  # a\n" PRINT2 "\n" PRINT1);
 	struct hbt_config *cfg;
 	char text[512];
 
@@ -274,8 +270,8 @@ static struct hbt_config *sample(bool examples)
 	in = fopen(name, "r");
 	assert_non_null(in);
 	while (fgets(line, sizeof(line), in) != NULL) {
-		bool commented = line[0] == '#' && line[1] >= 'a' &&
-		                 line[1] <= 'z';
+		bool commented =
+			line[0] == '#' && line[1] >= 'a' && line[1] <= 'z';
 		bool part = line[0] == '#' && (strncmp(line, "#    ", 5) == 0 ||
 		                               strncmp(line, "#}", 2) == 0);
 		bool section = commented && strstr(line, " {\n") != NULL;

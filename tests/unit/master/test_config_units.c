@@ -14,10 +14,9 @@ static void times_with_units_are_read(void **state)
 		const char *text;
 		int64_t ms;
 	} cases[] = {
-		{"0", 0},           {"500ms", 500},  {"30s", 30000},
-		{"30 s", 30000},    {"2min", 120000}, {"1h", 3600000},
-		{"1d", 86400000},   {"1h30min", 5400000},
-		{"1h 1ms", 3600001},
+		{"0", 0},         {"500ms", 500},       {"30s", 30000},
+		{"30 s", 30000},  {"2min", 120000},     {"1h", 3600000},
+		{"1d", 86400000}, {"1h30min", 5400000}, {"1h 1ms", 3600001},
 	};
 	int64_t ms;
 
@@ -32,8 +31,17 @@ static void times_with_units_are_read(void **state)
 static void what_is_no_time_is_refused(void **state)
 {
 	static const char *const texts[] = {
-		"", "s", "10", "10 parsecs", "-1s", "1.5s", "1s ", "1s2",
-		"99999999999999999999s", "9999999999999999d", "5S",
+		"",
+		"s",
+		"10",
+		"10 parsecs",
+		"-1s",
+		"1.5s",
+		"1s ",
+		"1s2",
+		"99999999999999999999s",
+		"9999999999999999d",
+		"5S",
 	};
 	int64_t ms;
 
@@ -61,12 +69,8 @@ static void sizes_with_units_are_read(void **state)
 		const char *text;
 		uint64_t bytes;
 	} cases[] = {
-		{"0", 0},
-		{"512B", 512},
-		{"64KiB", 65536},
-		{"64kib", 65536},
-		{"1GiB", 1ull << 30},
-		{"2TiB", 2ull << 40},
+		{"0", 0},           {"512B", 512},        {"64KiB", 65536},
+		{"64kib", 65536},   {"1GiB", 1ull << 30}, {"2TiB", 2ull << 40},
 		{"10MB", 10000000},
 	};
 	uint64_t bytes;
@@ -104,9 +108,9 @@ static void hosts_with_ports_are_split(void **state)
 	uint16_t port;
 
 	(void)state;
-	assert_int_equal(hbt_parse_host_port("a.b:10943", 0, &host, &port,
-	                                     NULL),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		hbt_parse_host_port("a.b:10943", 0, &host, &port, NULL),
+		HALIBUT_OK);
 	assert_string_equal(host, "a.b");
 	assert_int_equal(port, 10943);
 	free(host);
@@ -124,17 +128,17 @@ static void hosts_with_ports_are_split(void **state)
 static void what_is_no_host_with_port_is_refused(void **state)
 {
 	static const char *const texts[] = {
-		"", ":1", "a", "a:", "a:x", "a:65536", "::1", "[::1", "[::1]x",
-		"a:-1", "[]:1",
+		"",    ":1",   "a",      "a:",   "a:x",  "a:65536",
+		"::1", "[::1", "[::1]x", "a:-1", "[]:1",
 	};
 	char *host;
 	uint16_t port;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		assert_int_equal(hbt_parse_host_port(texts[i], 0, &host, &port,
-		                                     NULL),
-		                 HALIBUT_EINVAL);
+		assert_int_equal(
+			hbt_parse_host_port(texts[i], 0, &host, &port, NULL),
+			HALIBUT_EINVAL);
 		assert_null(host);
 	}
 }

@@ -124,9 +124,9 @@ static void an_endpoint_is_a_route_to_itself(void **state)
 	                 HALIBUT_OK);
 	assert_int_equal(f->d.kind, HBT_ROUTE_DIAL);
 	/* Another port is another host, which is nobody; so IEcho here. */
-	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://inner/", "IEcho",
-	                     NULL),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		ask(f, HBT_ORIGIN_CLIENT, "https://inner/", "IEcho", NULL),
+		HALIBUT_OK);
 	assert_int_equal(f->d.kind, HBT_ROUTE_HOSTED);
 }
 
@@ -134,9 +134,9 @@ static void what_no_route_names_is_hosted_if_the_service_is(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://me:10943/",
-	                     "iecho", NULL),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		ask(f, HBT_ORIGIN_CLIENT, "https://me:10943/", "iecho", NULL),
+		HALIBUT_OK);
 	assert_int_equal(f->d.kind, HBT_ROUTE_HOSTED);
 	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://here.example.com/",
 	                     "IEcho", NULL),
@@ -151,9 +151,9 @@ static void the_error_says_who_asked_for_what(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://me:1/", "INone",
-	                     NULL),
-	                 HALIBUT_ENO_ROUTE);
+	assert_int_equal(
+		ask(f, HBT_ORIGIN_CLIENT, "https://me:1/", "INone", NULL),
+		HALIBUT_ENO_ROUTE);
 	assert_non_null(strstr(f->err.message, "192.0.2.9:1 asked for "
 	                                       "INone.Say at https://me:1/"));
 	assert_non_null(strstr(f->err.message, "add a section route"));
@@ -165,12 +165,10 @@ static void what_a_polled_server_asks_is_hosted_whatever_it_names(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(ask(f, HBT_ORIGIN_POLLED, "poll://me/", "IEcho",
-	                     NULL),
+	assert_int_equal(ask(f, HBT_ORIGIN_POLLED, "poll://me/", "IEcho", NULL),
 	                 HALIBUT_OK);
 	assert_int_equal(f->d.kind, HBT_ROUTE_HOSTED);
-	assert_int_equal(ask(f, HBT_ORIGIN_POLLED, "poll://me/", "INone",
-	                     NULL),
+	assert_int_equal(ask(f, HBT_ORIGIN_POLLED, "poll://me/", "INone", NULL),
 	                 HALIBUT_ENO_ROUTE);
 }
 
@@ -178,19 +176,19 @@ static void control_may_dial_what_no_route_names(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://new:1/", "INone",
-	                     PRINT2),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		ask(f, HBT_ORIGIN_CONTROL, "https://new:1/", "INone", PRINT2),
+		HALIBUT_OK);
 	assert_int_equal(f->d.kind, HBT_ROUTE_DIAL);
 	assert_string_equal(f->d.endpoint.url, "https://new:1/");
 	assert_string_equal(f->d.endpoint.thumbprint, PRINT2);
-	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://new:1/", "INone",
-	                     NULL),
-	                 HALIBUT_ENO_ROUTE);
+	assert_int_equal(
+		ask(f, HBT_ORIGIN_CONTROL, "https://new:1/", "INone", NULL),
+		HALIBUT_ENO_ROUTE);
 	/* A client's thumbprint is not asked for. */
-	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://new:1/", "INone",
-	                     PRINT2),
-	                 HALIBUT_ENO_ROUTE);
+	assert_int_equal(
+		ask(f, HBT_ORIGIN_CLIENT, "https://new:1/", "INone", PRINT2),
+		HALIBUT_ENO_ROUTE);
 }
 
 static void the_thumbprint_of_control_goes_before_that_of_a_route(void **state)

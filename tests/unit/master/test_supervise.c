@@ -212,12 +212,12 @@ static void start(struct fixture *f, const char *how)
 	struct hbt_identity identity = {.change = false};
 
 	setenv("HBT_FAKE", how, 1);
-	assert_int_equal(hbt_workers_new(&f->workers, f->base, f->cfg,
-	                                 &identity, &ops),
-	                 HALIBUT_OK);
-	assert_int_equal(hbt_workers_add(f->workers,
-	                                 HBT_PEER_CONNECTION_WORKER),
-	                 HALIBUT_OK);
+	assert_int_equal(
+		hbt_workers_new(&f->workers, f->base, f->cfg, &identity, &ops),
+		HALIBUT_OK);
+	assert_int_equal(
+		hbt_workers_add(f->workers, HBT_PEER_CONNECTION_WORKER),
+		HALIBUT_OK);
 }
 
 static int teardown(void **state)
@@ -366,9 +366,8 @@ static void stopped_workers_end_and_are_not_replaced(void **state)
 	hbt_workers_stop(f->workers, HBT_PEER_CONNECTION_WORKER, true);
 	assert_int_equal(first(f)->state, WORKER_STOPPING);
 	WAIT_FOR(f, f->gone == 1);
-	assert_int_equal(hbt_workers_left(f->workers,
-	                                  HBT_PEER_CONNECTION_WORKER),
-	                 0);
+	assert_int_equal(
+		hbt_workers_left(f->workers, HBT_PEER_CONNECTION_WORKER), 0);
 	assert_non_null(strstr(f->log, "ended with status 0"));
 }
 
