@@ -20,6 +20,15 @@ static uint64_t load(const struct hbt_worker *w)
 	return (uint64_t)w->stats.connections + w->handed;
 }
 
+/* As many as a worker may have; once all were full some less, so that one
+ * that leaves does not make us accept one. */
+static uint64_t room(const struct hbt_master *m)
+{
+	uint64_t limit = (uint64_t)m->max_connections_a_worker;
+
+	return m->full ? limit - limit / 16 : limit;
+}
+
 /* The least loaded one; among equals they take turns. */
 static struct hbt_worker *pick(struct hbt_master *m)
 {
@@ -32,7 +41,7 @@ static struct hbt_worker *pick(struct hbt_master *m)
 		w = hbt_workers_at(m->workers, (m->next_worker + i) % n);
 		if (!takes_calls(w, HBT_PEER_CONNECTION_WORKER) ||
 		    hbt_link_congested(&w->link) ||
-		    load(w) >= (uint64_t)m->max_connections_a_worker)
+		    load(w) >= room(m))
 			continue;
 		if (best == NULL || load(w) < load(best))
 			best = w;
@@ -59,6 +68,7 @@ bool hbt_dispatch_accepted(void *master, int fd, const char *peer)
 	struct hbt_wr wr;
 
 	if (w == NULL) {
+		m->full = true;
 		hbt_listeners_pause(m->listeners, why_nobody(m));
 		close(fd);
 		return false;
@@ -79,10 +89,11 @@ void hbt_dispatch_review(struct hbt_master *m)
 {
 	if (m->listeners == NULL)
 		return;
-	if (pick(m) != NULL)
-		hbt_listeners_resume(m->listeners);
-	else
+	m->full = pick(m) == NULL;
+	if (m->full)
 		hbt_listeners_pause(m->listeners, why_nobody(m));
+	else
+		hbt_listeners_resume(m->listeners);
 }
 
 static uint32_t hash(const char *text)

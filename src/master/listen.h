@@ -27,7 +27,7 @@ int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
 struct hbt_listen_ops {
 	/*
 	 * A connection; the callee owns fd. peer is "address:port". False:
-	 * nobody could take it (it was closed), pause.
+	 * nobody can take another one, and the callee has paused.
 	 */
 	bool (*accepted)(void *arg, int fd, const char *peer);
 	void *arg;

@@ -36,6 +36,7 @@ struct hbt_master {
 	struct hbt_control *control;
 	unsigned next_worker; /* where the search for one begins */
 	int max_connections_a_worker;
+	bool full; /* no worker could take one more */
 
 	struct event *signals[4];
 	struct event *trim_timer, *stop_timer;

@@ -1,0 +1,214 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "master/listen.h"
+
+struct fixture {
+	struct event_base *base;
+	struct hbt_listeners *listeners;
+	unsigned accepted;
+	bool refuse;
+	char peer[HBT_ADDRESS_TEXT];
+	char log[2048];
+};
+
+static bool on_accepted(void *arg, int fd, const char *peer)
+{
+	struct fixture *f = arg;
+
+	close(fd);
+	f->accepted++;
+	snprintf(f->peer, sizeof(f->peer), "%s", peer);
+	if (f->refuse)
+		hbt_listeners_pause(f->listeners, NULL);
+	return !f->refuse;
+}
+
+static void keep_line(void *arg, enum hbt_log_level level, const char *line)
+{
+	struct fixture *f = arg;
+	size_t n = strlen(f->log);
+
+	(void)level;
+	snprintf(f->log + n, sizeof(f->log) - n, "%s\n", line);
+}
+
+static int setup(void **state)
+{
+	static char address[] = "127.0.0.1:0";
+	static char *v[] = {address};
+	const struct hbt_strings addresses = {v, 1};
+	struct fixture *f = calloc(1, sizeof(*f));
+	const struct hbt_listen_ops ops = {on_accepted, f};
+
+	hbt_log_set_sink(keep_line, f);
+	f->base = event_base_new();
+	*state = f;
+	return hbt_listeners_new(&f->listeners, f->base, &addresses, &ops,
+	                         NULL);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	hbt_listeners_free(&f->listeners);
+	event_base_free(f->base);
+	hbt_log_set_sink(NULL, NULL);
+	free(f);
+	return 0;
+}
+
+static void turn(struct fixture *f)
+{
+	for (int i = 0; i < 5; i++)
+		event_base_loop(f->base, EVLOOP_NONBLOCK);
+}
+
+static int dial(struct fixture *f)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET};
+	const char *address = hbt_listeners_address(f->listeners, 0);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	sa.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+static void the_port_that_was_chosen_is_logged(void **state)
+{
+	struct fixture *f = *state;
+	char line[128];
+
+	assert_int_equal(hbt_listeners_count(f->listeners), 1);
+	snprintf(line, sizeof(line), "listening on %s\n",
+	         hbt_listeners_address(f->listeners, 0));
+	assert_string_equal(f->log, line);
+	assert_null(strstr(line, ":0\n"));
+}
+
+static void nothing_is_accepted_before_it_may_be(void **state)
+{
+	struct fixture *f = *state;
+	int fd = dial(f);
+
+	turn(f);
+	assert_int_equal(f->accepted, 0);
+	hbt_listeners_resume(f->listeners);
+	turn(f);
+	assert_int_equal(f->accepted, 1);
+	assert_int_equal(strncmp(f->peer, "127.0.0.1:", 10), 0);
+	close(fd);
+}
+
+static void a_reason_to_pause_is_logged_once(void **state)
+{
+	struct fixture *f = *state;
+
+	f->log[0] = '\0';
+	hbt_listeners_resume(f->listeners);
+	hbt_listeners_pause(f->listeners, "it is late");
+	hbt_listeners_pause(f->listeners, "it is late");
+	hbt_listeners_resume(f->listeners);
+	hbt_listeners_resume(f->listeners);
+	assert_string_equal(f->log,
+	                    "accepting no connections for now: it is late\n"
+	                    "accepting connections again\n");
+}
+
+static void one_turn_ends_when_nobody_can_take_more(void **state)
+{
+	struct fixture *f = *state;
+	int fds[3];
+
+	for (int i = 0; i < 3; i++)
+		fds[i] = dial(f);
+	f->refuse = true;
+	hbt_listeners_resume(f->listeners);
+	event_base_loop(f->base, EVLOOP_NONBLOCK);
+	assert_int_equal(f->accepted, 1);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+}
+
+static void addresses_are_numeric(void **state)
+{
+	static const char *const good[] = {"1", "*:1", "127.0.0.1:1",
+	                                   "[::1]:0", "0"};
+	static const char *const bad[] = {"", "localhost:1", "127.0.0.1",
+	                                  "127.0.0.1:x", "::1:1", "70000",
+	                                  "99999999999999999999"};
+	struct hbt_listen_address a;
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(hbt_listen_parse(good[i], &a, NULL),
+		                 HALIBUT_OK);
+	for (size_t i = 0; i < 7; i++)
+		assert_int_equal(hbt_listen_parse(bad[i], &a, NULL),
+		                 HALIBUT_EINVAL);
+}
+
+static void addresses_are_shown_as_people_write_them(void **state)
+{
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
+	                          .sin6_port = htons(7)};
+	char text[HBT_ADDRESS_TEXT];
+
+	(void)state;
+	inet_pton(AF_INET6, "::1", &v6.sin6_addr);
+	hbt_address_format((struct sockaddr *)&v6, text, sizeof(text));
+	assert_string_equal(text, "[::1]:7");
+	inet_pton(AF_INET6, "::ffff:192.0.2.1", &v6.sin6_addr);
+	hbt_address_format((struct sockaddr *)&v6, text, sizeof(text));
+	assert_string_equal(text, "192.0.2.1:7");
+}
+
+static void an_address_in_use_is_told(void **state)
+{
+	struct fixture *f = *state;
+	char address[HBT_ADDRESS_TEXT], *v[] = {address};
+	const struct hbt_strings addresses = {v, 1};
+	const struct hbt_listen_ops ops = {on_accepted, f};
+	struct hbt_listeners *second;
+	struct halibut_error err = {0};
+
+	strcpy(address, hbt_listeners_address(f->listeners, 0));
+	assert_int_equal(hbt_listeners_new(&second, f->base, &addresses, &ops,
+	                                   &err),
+	                 HALIBUT_ESYSTEM);
+	assert_null(second);
+	assert_non_null(strstr(err.message, address));
+	halibut_error_clear(&err);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(the_port_that_was_chosen_is_logged),
+		TEST(nothing_is_accepted_before_it_may_be),
+		TEST(a_reason_to_pause_is_logged_once),
+		TEST(one_turn_ends_when_nobody_can_take_more),
+		cmocka_unit_test(addresses_are_numeric),
+		cmocka_unit_test(addresses_are_shown_as_people_write_them),
+		TEST(an_address_in_use_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
