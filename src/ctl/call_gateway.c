@@ -2,7 +2,6 @@
  * A call through a gateway: the request goes to the control socket as any
  * worker would bring it in, the gateway routes it.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +9,14 @@
 #include "ctl/call.h"
 #include "ctl/control.h"
 #include "ctl/ctl.h"
+#include "ctl/sender.h"
 #include "wire/compose.h"
 #include "wire/json.h"
 #include "wire/reader.h"
-#include "wire/writer.h"
 
 #define CALL_ID 1
 #define CHUNK 65536
 #define TURN_CHUNKS 16
-/* What waits for the gateway between our files and the pipe. */
-#define SPOOL_BYTES ((int64_t)1024 * 1024)
 
 struct gateway {
 	struct hbt_ctl_call *c;
@@ -29,16 +26,8 @@ struct gateway {
 	struct hbt_ctl_patience patience;
 	bool done;
 
-	/* Sending: the section of the request. */
-	struct hbt_stream_ref *refs;
-	struct hbt_sink *sink; /* NULL once all is said */
-	struct event *push;
-	size_t stream;
-	off_t at; /* in the file of stream */
-	enum { SEND_HEAD, SEND_DATA, SEND_TAIL } part;
-	uint8_t out[CHUNK];
-	size_t out_len, out_done;
-	int64_t sent;
+	struct hbt_stream_ref *refs; /* of the request */
+	struct hbt_ctl_sender *sender; /* NULL: no DataStreams */
 
 	/* Receiving: the response and its section. */
 	struct hbt_message *response;
@@ -63,119 +52,6 @@ static void fail(struct gateway *g, int status)
 		hbt_error_set(&g->c->err, status, "%s",
 		              halibut_strerror(status));
 	finish(g);
-}
-
-/* ---- Sending ---- */
-
-/* The next piece of the section into g->out; false when nothing is left. */
-static bool refill(struct gateway *g)
-{
-	const struct hbt_ctl_stream *file;
-	ssize_t n;
-	size_t want = sizeof(g->out);
-
-	if (g->stream == g->c->args.n_streams)
-		return false;
-	file = &g->c->args.streams[g->stream];
-	g->out_done = 0;
-	switch (g->part) {
-	case SEND_HEAD:
-		hbt_section_head(&g->refs[g->stream].id, file->length, g->out);
-		g->out_len = 24;
-		g->at = 0;
-		g->part = file->length > 0 ? SEND_DATA : SEND_TAIL;
-		return true;
-	case SEND_TAIL:
-		hbt_section_tail(file->length, g->out);
-		g->out_len = 8;
-		g->stream++;
-		g->part = SEND_HEAD;
-		return true;
-	case SEND_DATA:
-		break;
-	}
-	if ((int64_t)want > file->length - g->at)
-		want = (size_t)(file->length - g->at);
-	do
-		n = read(file->fd, g->out, want);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0) {
-		hbt_error_set(&g->c->err, HALIBUT_ESTREAM,
-		              "%s %s", file->name,
-		              n < 0 ? strerror(errno)
-		                    : "became shorter while it was sent");
-		return false;
-	}
-	g->out_len = (size_t)n;
-	g->at += n;
-	if (g->at == file->length)
-		g->part = SEND_TAIL;
-	return true;
-}
-
-static void on_push(evutil_socket_t fd, short what, void *arg)
-{
-	struct gateway *g = arg;
-	struct halibut_error ignored = {.status = HALIBUT_OK};
-	ssize_t n;
-
-	(void)fd;
-	(void)what;
-	for (int i = 0; g->sink != NULL && i < TURN_CHUNKS; i++) {
-		if (g->out_done == g->out_len && !refill(g)) {
-			bool broken = g->c->err.status != HALIBUT_OK;
-
-			hbt_sink_end(&g->sink, broken ? &g->c->err : NULL);
-			if (broken)
-				fail(g, HALIBUT_ESTREAM);
-			return;
-		}
-		n = g->sink->ops->write(g->sink, g->out + g->out_done,
-		                        g->out_len - g->out_done, &ignored);
-		if (n < 0) {
-			/* Nobody reads it any more; the gateway says why. */
-			hbt_sink_end(&g->sink, &ignored);
-			halibut_error_clear(&ignored);
-			return;
-		}
-		g->sent += n;
-		g->out_done += (size_t)n;
-		hbt_ctl_progress_set(&g->c->progress, g->sent);
-		if (g->out_done < g->out_len)
-			return; /* wake() follows */
-	}
-	if (g->sink != NULL)
-		event_active(g->push, EV_TIMEOUT, 0);
-}
-
-static void wake_push(void *arg)
-{
-	struct gateway *g = arg;
-
-	event_active(g->push, EV_TIMEOUT, 0);
-}
-
-static int open_sink(struct gateway *g, int *fd)
-{
-	int64_t total = 0;
-	int rc;
-
-	*fd = -1;
-	if (g->c->args.n_streams == 0)
-		return HALIBUT_OK;
-	/* The files need no spool: they are there already. */
-	g->limits.spool_max_bytes_a_stream_section = SPOOL_BYTES;
-	g->limits.spool_max_bytes_total = SPOOL_BYTES;
-	rc = hbt_pipe_sink_new(&g->sink, g->base, &g->limits, "/var/tmp", fd);
-	if (rc != 0)
-		return hbt_error_set(&g->c->err, rc,
-		                     "cannot make a pipe for the DataStreams");
-	g->sink->wake = wake_push;
-	g->sink->wake_arg = g;
-	for (size_t i = 0; i < g->c->args.n_streams; i++)
-		total += g->c->args.streams[i].length + 32;
-	hbt_ctl_progress_begin(&g->c->progress, "sending", total);
-	return HALIBUT_OK;
 }
 
 /* ---- The request ---- */
@@ -257,6 +133,33 @@ out:
 	return rc;
 }
 
+static void sending_failed(void *arg, const struct halibut_error *err)
+{
+	struct gateway *g = arg;
+
+	if (!g->done)
+		hbt_error_copy(&g->c->err, err);
+	fail(g, err->status);
+}
+
+static int open_sender(struct gateway *g, int *fd)
+{
+	struct hbt_ctl_call *c = g->c;
+	struct hbt_ctl_sending what = {
+		.base = g->base,
+		.args = &c->args,
+		.refs = g->refs,
+		.progress = &c->progress,
+		.failed = sending_failed,
+		.arg = g,
+	};
+
+	*fd = -1;
+	if (c->args.n_streams == 0)
+		return HALIBUT_OK;
+	return hbt_ctl_sender_new(&g->sender, &what, fd, &c->err);
+}
+
 static int send_call(struct gateway *g, const struct hbt_message *m)
 {
 	struct hbt_ctl_call *c = g->c;
@@ -264,7 +167,7 @@ static int send_call(struct gateway *g, const struct hbt_message *m)
 	struct hbt_wr w;
 	int fd, rc;
 
-	if ((rc = open_sink(g, &fd)) != 0)
+	if ((rc = open_sender(g, &fd)) != 0)
 		return rc;
 	snprintf(asker, sizeof(asker), "halibutctl %ld", (long)getpid());
 	hbt_wr_init(&w, HBT_IPC_MAX_BODY);
@@ -282,8 +185,6 @@ static int send_call(struct gateway *g, const struct hbt_message *m)
 	else if (fd >= 0)
 		close(fd);
 	hbt_wr_fini(&w);
-	if (rc == 0 && g->sink != NULL)
-		event_active(g->push, EV_TIMEOUT, 0);
 	return rc;
 }
 
@@ -502,9 +403,8 @@ static int start(struct gateway *g)
 	g->base = event_base_new();
 	if (g->base == NULL)
 		return HALIBUT_ENOMEM;
-	g->push = event_new(g->base, -1, 0, on_push, g);
 	g->pull = event_new(g->base, -1, 0, on_pull, g);
-	if (g->push == NULL || g->pull == NULL ||
+	if (g->pull == NULL ||
 	    hbt_ctl_patience_init(&g->patience, g->base, c->timeout_ms,
 	                          give_up, g) != 0)
 		return HALIBUT_ENOMEM;
@@ -522,16 +422,11 @@ static int start(struct gateway *g)
 
 static void gateway_fini(struct gateway *g)
 {
-	struct halibut_error over = {.status = HALIBUT_ECLOSED};
-
 	hbt_ctl_patience_fini(&g->patience);
-	if (g->sink != NULL)
-		hbt_sink_end(&g->sink, &over);
+	hbt_ctl_sender_free(&g->sender);
 	hbt_source_free(&g->source);
 	hbt_section_fini(&g->section);
 	hbt_ipc_free(&g->ipc);
-	if (g->push != NULL)
-		event_free(g->push);
 	if (g->pull != NULL)
 		event_free(g->pull);
 	hbt_message_unref(&g->response);

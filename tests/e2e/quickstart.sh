@@ -12,7 +12,7 @@ fi
 left=$(ls "$QUICKSTART_BUILD/run")
 run=$(echo "$out" | sed -n 's/.*certificates in //p')
 procs=$(for p in /proc/[0-9]*; do
-	tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -F "$run/"
+	{ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null | grep -F "$run/"
 done)
 if [ -n "$run" ] && [ ! -e "$run" ] && [ -z "$procs" ]; then
 	echo "ok 2 - quickstart leaves no file and no process"
