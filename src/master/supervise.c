@@ -166,12 +166,12 @@ static void lose(struct hbt_worker *w, const char *why)
 	if (why != NULL)
 		log_error("%s: %s, killed", w->link.name, why);
 	set_state(w, WORKER_LOST);
+	if (why != NULL && w->pid > 0)
+		kill(w->pid, SIGKILL);
 	close_channel(w);
 	if (w->pid == 0)
 		rest_or_go(w);
-	else if (why != NULL)
-		kill(w->pid, SIGKILL);
-	/* Else it is about to end by itself; the timer sees to it. */
+	/* Else it ends by itself, or the timer sees to it. */
 }
 
 static void reaped(struct hbt_worker *w, int status)
