@@ -34,14 +34,16 @@ static void say_hello(void *arg, struct halibut_request *req)
 {
 	char *name = halibut_request_argument_json(req, 0);
 	size_t len = name != NULL ? strlen(name) : 0;
-	char *json = malloc(len + sizeof("Hello, !"));
+	size_t size = len + sizeof("Hello, !");
+	char *json = malloc(size);
 
 	(void)arg;
 	/* Both are JSON texts with their quotes: "World", "Hello, World!". */
 	if (json == NULL || len < 2 || name[0] != '"') {
 		halibut_reply_error(req, "SayHello wants a text", NULL);
 	} else {
-		sprintf(json, "\"Hello, %.*s!\"", (int)(len - 2), name + 1);
+		snprintf(json, size, "\"Hello, %.*s!\"", (int)(len - 2),
+		         name + 1);
 		halibut_reply_json(req, json, NULL, 0, NULL);
 	}
 	free(json);

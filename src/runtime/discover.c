@@ -1,13 +1,12 @@
 /* Discovery: which certificate does an acceptor have? wire-protocol 14 */
-#include <string.h>
-
+#include "runtime/discover.h"
 #include "runtime/runtime.h"
 #include "wire/writer.h"
 
 struct discovery {
 	struct hbt_conn *conn;
 	bool done;
-	char thumbprint[HBT_THUMBPRINT_TEXT];
+	X509 *cert;
 	struct halibut_error *err;
 	int status;
 };
@@ -15,10 +14,10 @@ struct discovery {
 static void opened(void *arg)
 {
 	struct discovery *d = arg;
-	const char *thumbprint = hbt_conn_peer_thumbprint(d->conn);
 
-	if (thumbprint != NULL)
-		memcpy(d->thumbprint, thumbprint, sizeof(d->thumbprint));
+	d->cert = hbt_conn_peer_certificate(d->conn);
+	if (d->cert != NULL)
+		X509_up_ref(d->cert);
 	hbt_conn_write(d->conn, hbt_line_hello.bytes, hbt_line_hello.len);
 	d->done = true;
 }
@@ -53,29 +52,50 @@ static const struct hbt_conn_ops ops = {
 	.failed = failed,
 };
 
-int halibut_discover(struct halibut_runtime *rt, const char *url,
-                     char thumbprint[HALIBUT_THUMBPRINT_SIZE],
-                     struct halibut_error *err)
+int hbt_discover(struct event_base *base, struct evdns_base *dns,
+                 struct hbt_tls *tls, const struct hbt_limits *limits,
+                 const char *url, X509 **cert, struct halibut_error *err)
 {
 	struct discovery d = {.err = err};
 	struct hbt_endpoint e;
 	struct hbt_dial dial;
-	int rc = hbt_endpoint_init(&e, url, NULL, &rt->limits, err);
+	int rc = hbt_endpoint_init(&e, url, NULL, limits, err);
 
+	*cert = NULL;
 	if (rc != 0)
 		return rc;
 	dial = hbt_endpoint_dial(&e);
 	dial.without_certificate = true;
-	if (hbt_conn_dial(&d.conn, rt->base, rt->dns, rt->tls, &rt->limits,
-	                  &dial, &ops, &d) != 0) {
+	if (hbt_conn_dial(&d.conn, base, dns, tls, limits, &dial, &ops, &d) !=
+	    0) {
 		hbt_endpoint_fini(&e);
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	}
 	while (!d.done)
-		event_base_loop(rt->base,
-		                EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
-	hbt_conn_close(&d.conn, true);
+		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+	/* Nothing that the acceptor still says is of interest: no flush. */
+	if (d.status == 0)
+		hbt_conn_flush(d.conn);
+	hbt_conn_close(&d.conn, false);
 	hbt_endpoint_fini(&e);
-	memcpy(thumbprint, d.thumbprint, HALIBUT_THUMBPRINT_SIZE);
+	if (d.status == 0 && d.cert == NULL)
+		return hbt_error_set(err, HALIBUT_ETLS,
+		                     "%s showed no certificate", url);
+	*cert = d.cert;
 	return d.status;
+}
+
+int halibut_discover(struct halibut_runtime *rt, const char *url,
+                     char thumbprint[HALIBUT_THUMBPRINT_SIZE],
+                     struct halibut_error *err)
+{
+	X509 *cert;
+	int rc = hbt_discover(rt->base, rt->dns, rt->tls, &rt->limits, url,
+	                      &cert, err);
+
+	if (rc != 0)
+		return rc;
+	hbt_thumbprint(cert, thumbprint);
+	X509_free(cert);
+	return 0;
 }
