@@ -633,6 +633,7 @@ void hbt_conn_close(struct hbt_conn **conn, bool flush)
 	SSL_free(c->ssl);
 	c->ssl = NULL;
 	conn_turn_forget(c);
+	conn_turn_orphan(c);
 	c->state = CONN_LINGERING;
 	c->step_due = hbt_now_ms() + c->linger_ms;
 	c->depth++;

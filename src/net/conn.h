@@ -124,5 +124,8 @@ uint64_t hbt_conn_bytes_out(const struct hbt_conn *c);
  * (RST), as runtime-behaviour 4.4. Clears *c; NULL is allowed.
  */
 void hbt_conn_close(struct hbt_conn **c, bool flush);
+/* Before a base is freed: ends what is still being flushed on it. Not from
+ * its callbacks. */
+void hbt_conn_end_flushing(struct event_base *base);
 
 #endif

@@ -74,7 +74,7 @@ struct conn_dial {
 struct hbt_conn {
 	struct event io, timer;
 	struct conn_turn *turn;
-	LIST_ENTRY(hbt_conn) ending_link; /* when ending */
+	LIST_ENTRY(hbt_conn) ending_link; /* when ending, or without owner */
 	LIST_ENTRY(hbt_conn) later_link;  /* when later */
 	const struct hbt_conn_ops *ops;
 	void *arg;
@@ -173,6 +173,8 @@ void conn_turn_ending(struct hbt_conn *c);
 /* conn_next_turn() is called after the loop has looked at its sockets. */
 void conn_turn_later(struct hbt_conn *c);
 void conn_turn_forget(struct hbt_conn *c);
+/* c has no owner any more and is on no list: hbt_conn_end_flushing(). */
+void conn_turn_orphan(struct hbt_conn *c);
 void conn_end_turn(struct hbt_conn *c);  /* conn.c */
 void conn_next_turn(struct hbt_conn *c); /* conn.c */
 

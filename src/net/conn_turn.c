@@ -15,7 +15,7 @@ struct conn_turn {
 	LIST_ENTRY(conn_turn) link;
 	struct event_base *base;
 	struct event ending, later;
-	struct conn_list ending_conns, later_conns;
+	struct conn_list ending_conns, later_conns, orphans;
 	size_t users; /* connections, and a run that is under way */
 };
 
@@ -87,6 +87,7 @@ int conn_turn_join(struct hbt_conn *c, struct event_base *base)
 		t->base = base;
 		LIST_INIT(&t->ending_conns);
 		LIST_INIT(&t->later_conns);
+		LIST_INIT(&t->orphans);
 		event_assign(&t->ending, base, -1, 0, run_ending, t);
 		event_assign(&t->later, base, -1, 0, run_later, t);
 		LIST_INSERT_HEAD(&turns, t, link);
@@ -133,4 +134,27 @@ void conn_turn_forget(struct hbt_conn *c)
 	if (c->later)
 		LIST_REMOVE(c, later_link);
 	c->ending = c->later = false;
+}
+
+void conn_turn_orphan(struct hbt_conn *c)
+{
+	LIST_INSERT_HEAD(&c->turn->orphans, c, ending_link);
+	c->ending = true; /* so that conn_turn_forget() takes it off */
+}
+
+void hbt_conn_end_flushing(struct event_base *base)
+{
+	struct conn_turn *t;
+
+	LIST_FOREACH(t, &turns, link)
+	{
+		if (t->base == base)
+			break;
+	}
+	if (t == NULL)
+		return;
+	t->users++;
+	while (!LIST_EMPTY(&t->orphans))
+		conn_dispose(LIST_FIRST(&t->orphans));
+	release(t);
 }

@@ -77,6 +77,7 @@ void halibut_runtime_free(struct halibut_runtime **rtp)
 	if (rt == NULL)
 		return;
 	*rtp = NULL;
+	rt->ending = true;
 	hbt_calls_end(rt);
 	while ((polling = LIST_FIRST(&rt->pollings)) != NULL)
 		halibut_poll_stop(&polling);
@@ -90,8 +91,9 @@ void halibut_runtime_free(struct halibut_runtime **rtp)
 	hbt_trust_set_free(&rt->trust);
 	hbt_tls_free(&rt->tls);
 	if (rt->owns_base && rt->base != NULL) {
-		/* Connections that are being closed finish between turns. */
+		/* What the kernel has taken, such as END, still arrives. */
 		event_base_loop(rt->base, EVLOOP_NONBLOCK);
+		hbt_conn_end_flushing(rt->base);
 		event_base_free(rt->base);
 	}
 	free(rt->friendly_page);
@@ -196,6 +198,13 @@ int halibut_endpoint_new(struct halibut_endpoint **out,
 	if (e == NULL)
 		return out_of_memory(err);
 	rc = hbt_endpoint_init(&e->e, url, thumbprint, &rt->limits, err);
+	if (rc == 0 && strncmp(e->e.key, "https:", 6) != 0 &&
+	    strncmp(e->e.key, "poll:", 5) != 0 &&
+	    strncmp(e->e.key, "queue:", 6) != 0)
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "%s: the scheme of an endpoint is one of "
+		                   "https, poll and queue",
+		                   url);
 	if (rc == 0 && strncmp(e->e.key, "https:", 6) == 0 &&
 	    thumbprint == NULL)
 		rc = hbt_error_set(err, HALIBUT_EINVAL,
