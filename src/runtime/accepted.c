@@ -159,6 +159,7 @@ static void sent(void *arg)
 
 static void let_go(struct hbt_accepted *a, const struct halibut_error *err)
 {
+	a->ending = true; /* gone() below may want to drop it as well */
 	hbt_queue_withdraw(&a->taker);
 	drop_carried(a, err);
 	if (a->inlet.ops != NULL)
@@ -248,8 +249,21 @@ void hbt_accepted_free(struct hbt_accepted **ap)
 	free(a);
 }
 
+void hbt_accepted_finish(struct hbt_accepted *a)
+{
+	if (a->ending)
+		return;
+	let_go(a, NULL);
+	a->ops->closed(a->arg, a);
+	hbt_exchange_finish(&a->ex);
+	free(a->key);
+	free(a);
+}
+
 void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err)
 {
+	if (a->ending)
+		return;
 	log_info("%s (%s%s%s) closed: %s",
 	         hbt_conn_peer_address(hbt_exchange_conn(a->ex)), a->thumbprint,
 	         a->key ? ", " : "", a->key ? a->key : "", err->message);

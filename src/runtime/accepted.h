@@ -34,6 +34,7 @@ struct hbt_accepted {
 	void *arg;
 	struct hbt_exchange *ex;
 	bool authorised, is_ready;
+	bool ending; /* closed() is due or was called; leave it alone */
 	struct hbt_inlet inlet;       /* a client's */
 	const struct hbt_inlet_ops *inlet_ops;
 	void *inlet_arg;
@@ -55,8 +56,11 @@ int hbt_accepted_new(struct hbt_accepted **out, struct hbt_exchange_env *env,
 void hbt_accepted_admit(struct hbt_accepted *a, bool allowed);
 /* closed() is not called. A carried request fails at its caller. */
 void hbt_accepted_free(struct hbt_accepted **a);
+/* Ends it in good order between two calls (see hbt_exchange_is_busy()), then
+ * closed() is called. Allowed last in ready() and in an inlet's sent(). */
+void hbt_accepted_finish(struct hbt_accepted *a);
 /* The connection is closed from our side (trust withdrawn, shutdown): what it
- * carries fails with err, then closed() is called. */
+ * carries fails with err, then closed() is called. No-op when it is ending. */
 void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err);
 
 #endif

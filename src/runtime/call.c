@@ -1,5 +1,4 @@
 /* A call that this program makes. runtime-behaviour 1.3 */
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +27,7 @@ struct halibut_call {
 	uint8_t *bson;
 	size_t bson_len;
 	struct halibut_error error;
-	LIST_ENTRY(halibut_call) link; /* while started and not done */
+	LIST_ENTRY(halibut_call) link; /* as long as rt is there */
 };
 
 static void finish(struct halibut_call *call)
@@ -42,7 +41,6 @@ static void tell_done(struct halibut_call *call)
 	if (call->is_done)
 		return;
 	call->is_done = true;
-	LIST_REMOVE(call, link);
 	if (call->done != NULL)
 		call->done(call->done_arg, call);
 }
@@ -112,8 +110,8 @@ static void receive_streams(struct halibut_call *call,
 	mine = hbt_streams_sink_base(call->receiving);
 	if (streams == NULL)
 		*sink = mine;
-	else if (hbt_pump(call->rt->base, streams, mine) != 0)
-		hbt_sink_end(&mine, NULL); /* ends as incomplete */
+	else
+		hbt_pump(call->rt->base, streams, mine);
 }
 
 static struct halibut_call *of_pending(struct hbt_pending *p)
@@ -151,6 +149,7 @@ int halibut_call_new(struct halibut_call **out, struct halibut_runtime *rt,
 	*out = NULL;
 	if (call == NULL)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	LIST_INSERT_HEAD(&rt->calls, call, link);
 	call->params = bson_new();
 	call->rt = rt;
 	call->service = strdup(service);
@@ -286,11 +285,13 @@ int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
 	struct halibut_error *err = &call->error;
 	int rc;
 
-	assert(!call->started);
+	if (call->rt == NULL || call->rt->ending)
+		return HALIBUT_ESHUTDOWN;
+	if (call->started)
+		return HALIBUT_EINVAL;
 	call->started = true;
 	call->done = done;
 	call->done_arg = arg;
-	LIST_INSERT_HEAD(&call->rt->calls, call, link);
 	call->pending.answered = answered;
 	call->pending.failed = failed;
 	call->pending.queue_timeout_ms = call->endpoint.queue_timeout_ms;
@@ -313,13 +314,26 @@ int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
 
 int halibut_call_wait(struct halibut_call *call)
 {
-	struct event_base *base = call->rt->base;
+	struct event_base *base;
+	int rc;
 
-	if (!call->started)
-		halibut_call_start(call, NULL, NULL);
-	while (!call->is_done)
-		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
-	return call->error.status;
+	if (call->is_done)
+		return (int)call->error.status;
+	if (!call->started && (rc = halibut_call_start(call, NULL, NULL)) != 0)
+		return rc;
+	base = call->rt->base;
+	while (!call->is_done) {
+		rc = event_base_loop(base,
+		                     EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+		/* The loop runs already, further up the stack: we cannot. */
+		if (rc < 0) {
+			halibut_call_cancel(call);
+			return HALIBUT_EINVAL;
+		}
+		if (event_base_got_break(base) || event_base_got_exit(base))
+			halibut_call_cancel(call);
+	}
+	return (int)call->error.status;
 }
 
 /* No answer is awaited any more; the wait ends with why. */
@@ -350,10 +364,15 @@ void hbt_calls_end(struct halibut_runtime *rt)
 {
 	struct halibut_call *call;
 
+	rt->ending = true; /* done() may not start the next one */
 	while ((call = LIST_FIRST(&rt->calls)) != NULL) {
+		LIST_REMOVE(call, link);
 		give_up(call);
-		event_del(call->done_event);
-		tell_done(call);
+		event_free(call->done_event); /* before the loop goes */
+		call->done_event = NULL;
+		call->rt = NULL;
+		if (call->started)
+			tell_done(call);
 	}
 }
 
@@ -411,6 +430,8 @@ void halibut_call_free(struct halibut_call **cp)
 		give_up(call);
 		tell_done(call);
 	}
+	if (call->rt != NULL)
+		LIST_REMOVE(call, link);
 	if (call->done_event != NULL)
 		event_free(call->done_event);
 	hbt_pending_fini(&call->pending);

@@ -71,8 +71,14 @@ int hbt_discover(struct event_base *base, struct evdns_base *dns,
 		hbt_endpoint_fini(&e);
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	}
-	while (!d.done)
-		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+	while (!d.done &&
+	       event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) >=
+	               0)
+		;
+	if (!d.done) /* it runs already, further up the stack */
+		d.status = hbt_error_set(err, HALIBUT_EINVAL,
+		                         "discovery runs the loop, and so "
+		                         "cannot be used from its callbacks");
 	/* Nothing that the acceptor still says is of interest: no flush. */
 	if (d.status == 0)
 		hbt_conn_flush(d.conn);

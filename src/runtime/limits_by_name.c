@@ -4,7 +4,10 @@
 
 #include "runtime/runtime.h"
 
-enum kind { MS, COUNT, SWITCH, SIZE };
+/* MS may be 0 for "not at all"; SPAN may not: it would fire at once. */
+enum kind { MS, SPAN, COUNT, SWITCH, SIZE };
+
+#define LONGEST_MS (INT64_C(100) * 365 * 24 * 3600 * 1000)
 
 static const struct {
 	const char *name;
@@ -17,41 +20,57 @@ static const struct {
 	}
 	LIMIT("PollingRequestQueueTimeout", MS,
               polling_request_queue_timeout_ms),
-	LIMIT("PollingQueueWaitTimeout", MS, polling_queue_wait_timeout_ms),
+	LIMIT("PollingQueueWaitTimeout", SPAN, polling_queue_wait_timeout_ms),
 	LIMIT("RetryListeningSleepInterval", MS,
               retry_listening_sleep_interval_ms),
 	LIMIT("RetryCountLimit", COUNT, retry_count_limit),
 	LIMIT("ConnectionErrorRetryTimeout", MS,
               connection_error_retry_timeout_ms),
-	LIMIT("TcpClientConnectTimeout", MS, tcp_client_connect_timeout_ms),
-	LIMIT("TcpClientSendTimeout", MS, tcp_client_send_timeout_ms),
-	LIMIT("TcpClientReceiveTimeout", MS, tcp_client_receive_timeout_ms),
-	LIMIT("TcpClientReceiveResponseTimeout", MS,
+	LIMIT("TcpClientConnectTimeout", SPAN, tcp_client_connect_timeout_ms),
+	LIMIT("TcpClientSendTimeout", SPAN, tcp_client_send_timeout_ms),
+	LIMIT("TcpClientReceiveTimeout", SPAN, tcp_client_receive_timeout_ms),
+	LIMIT("TcpClientReceiveResponseTimeout", SPAN,
               tcp_client_receive_response_timeout_ms),
-	LIMIT("TcpClientReceiveRequestTimeoutForPolling", MS,
+	LIMIT("TcpClientReceiveRequestTimeoutForPolling", SPAN,
               tcp_client_receive_request_timeout_for_polling_ms),
-	LIMIT("TcpListeningNextRequestIdleTimeout", MS,
+	LIMIT("TcpListeningNextRequestIdleTimeout", SPAN,
               tcp_listening_next_request_idle_timeout_ms),
 	LIMIT("TcpClientPooledConnectionTimeout", MS,
               tcp_client_pooled_connection_timeout_ms),
-	LIMIT("TcpClientHeartbeatSendTimeout", MS,
+	LIMIT("TcpClientHeartbeatSendTimeout", SPAN,
               tcp_client_heartbeat_send_timeout_ms),
-	LIMIT("TcpClientHeartbeatReceiveTimeout", MS,
+	LIMIT("TcpClientHeartbeatReceiveTimeout", SPAN,
               tcp_client_heartbeat_receive_timeout_ms),
 	LIMIT("TcpClientHeartbeatTimeoutShouldActuallyBeUsed", SWITCH,
               tcp_client_heartbeat_timeout_should_actually_be_used),
 	LIMIT("TcpKeepAliveEnabled", SWITCH, tcp_keep_alive_enabled),
-	LIMIT("TcpKeepAliveTime", MS, tcp_keep_alive_time_ms),
-	LIMIT("TcpKeepAliveInterval", MS, tcp_keep_alive_interval_ms),
+	LIMIT("TcpKeepAliveTime", SPAN, tcp_keep_alive_time_ms),
+	LIMIT("TcpKeepAliveInterval", SPAN, tcp_keep_alive_interval_ms),
 	LIMIT("TcpKeepAliveRetryCount", COUNT, tcp_keep_alive_retry_count),
 	LIMIT("MaximumActiveTcpConnectionsPerPollingSubscription", COUNT,
               maximum_active_tcp_connections_per_polling_subscription),
-	LIMIT("PollingReconnectMinimum", MS, polling_reconnect_min_ms),
-	LIMIT("PollingReconnectMaximum", MS, polling_reconnect_max_ms),
-	LIMIT("HandshakeTotalTimeout", MS, handshake_total_timeout_ms),
+	LIMIT("PollingReconnectMinimum", SPAN, polling_reconnect_min_ms),
+	LIMIT("PollingReconnectMaximum", SPAN, polling_reconnect_max_ms),
+	LIMIT("HandshakeTotalTimeout", SPAN, handshake_total_timeout_ms),
 	LIMIT("MaximumMessageBytes", SIZE, max_message_bytes),
 	LIMIT("MaximumStreamsPerMessage", SIZE, max_streams_per_message),
 };
+
+static bool is_in_range(enum kind kind, int64_t value)
+{
+	switch (kind) {
+	case MS:
+		return value >= 0 && value <= LONGEST_MS;
+	case SPAN:
+		return value > 0 && value <= LONGEST_MS;
+	case COUNT:
+		return value >= 0 && value <= 1000000;
+	case SWITCH:
+		return value == 0 || value == 1;
+	default:
+		return value >= 0 && (uint64_t)value <= SIZE_MAX / 4;
+	}
+}
 
 int hbt_limits_set(struct hbt_limits *limits, const char *name, int64_t value)
 {
@@ -60,11 +79,11 @@ int hbt_limits_set(struct hbt_limits *limits, const char *name, int64_t value)
 
 		if (strcasecmp(names[i].name, name) != 0)
 			continue;
-		if (value < 0 || (names[i].kind == COUNT && value > 1000000) ||
-		    (names[i].kind == SWITCH && value > 1))
+		if (!is_in_range(names[i].kind, value))
 			return HALIBUT_EINVAL;
 		switch (names[i].kind) {
 		case MS:
+		case SPAN:
 			*(int64_t *)(void *)field = value;
 			break;
 		case COUNT:

@@ -109,14 +109,31 @@ static void on_accept(struct evconnlistener *lev, evutil_socket_t fd,
 	LIST_INSERT_HEAD(&rt->accepted, a, link);
 }
 
-/* Descriptors have run out, most likely: the backlog keeps the others. */
+static void accept_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_listener *l = arg;
+
+	(void)fd;
+	(void)what;
+	evconnlistener_enable(l->lev);
+}
+
+/*
+ * Descriptors have run out, most likely: the backlog keeps the others. The
+ * socket stays readable, so that only a pause keeps us from spinning.
+ */
 static void on_accept_error(struct evconnlistener *lev, void *arg)
 {
-	(void)lev;
-	(void)arg;
+	static const struct timeval pause = {.tv_usec = 200000};
+	struct halibut_runtime *rt = arg;
+	struct hbt_listener *l;
+
 	log_error("accepting failed: %s. If descriptors ran out, raise the "
 	          "limit (ulimit -n)",
 	          strerror(EVUTIL_SOCKET_ERROR()));
+	LIST_FOREACH (l, &rt->listeners, link)
+		if (l->lev == lev && evtimer_add(l->again, &pause) == 0)
+			evconnlistener_disable(lev);
 }
 
 static uint16_t port_of(int fd)
@@ -145,6 +162,11 @@ static int bind_one(struct halibut_runtime *rt, const struct addrinfo *ai,
 	if (l->lev == NULL) {
 		free(l);
 		return HALIBUT_ESYSTEM;
+	}
+	if ((l->again = evtimer_new(rt->base, accept_again, l)) == NULL) {
+		evconnlistener_free(l->lev);
+		free(l);
+		return HALIBUT_ENOMEM;
 	}
 	evconnlistener_set_error_cb(l->lev, on_accept_error);
 	LIST_INSERT_HEAD(&rt->listeners, l, link);
@@ -193,6 +215,7 @@ void hbt_listeners_free(struct halibut_runtime *rt)
 	while ((l = LIST_FIRST(&rt->listeners)) != NULL) {
 		LIST_REMOVE(l, link);
 		evconnlistener_free(l->lev);
+		event_free(l->again);
 		free(l);
 	}
 	while ((a = LIST_FIRST(&rt->accepted)) != NULL) {
@@ -201,18 +224,26 @@ void hbt_listeners_free(struct halibut_runtime *rt)
 	}
 }
 
+static struct hbt_accepted *find_untrusted(const struct halibut_runtime *rt)
+{
+	struct hbt_accepted *a;
+
+	LIST_FOREACH (a, &rt->accepted, link)
+		if (a->authorised && !a->ending &&
+		    !hbt_trust_set_has(rt->trust, a->thumbprint))
+			break;
+	return a;
+}
+
 void hbt_drop_untrusted(struct halibut_runtime *rt)
 {
 	struct halibut_error err = {0};
-	struct hbt_accepted *a, *next;
+	struct hbt_accepted *a;
 
 	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
 	              "its certificate is not trusted any more");
-	for (a = LIST_FIRST(&rt->accepted); a != NULL; a = next) {
-		next = LIST_NEXT(a, link);
-		if (a->authorised &&
-		    !hbt_trust_set_has(rt->trust, a->thumbprint))
-			hbt_accepted_drop(a, &err);
-	}
+	/* From the start each time: gone() may have dropped others. */
+	while ((a = find_untrusted(rt)) != NULL)
+		hbt_accepted_drop(a, &err);
 	halibut_error_clear(&err);
 }

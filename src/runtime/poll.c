@@ -1,5 +1,6 @@
 /* halibut_poll: some pollers with one subscription. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/uri.h"
 #include "runtime/runtime.h"
@@ -17,6 +18,14 @@ int halibut_poll(struct halibut_polling **out, struct halibut_runtime *rt,
 
 	if (out != NULL)
 		*out = NULL;
+	/* Only https has a certificate to insist on. */
+	if (strncmp(server->e.key, "https:", 6) != 0) {
+		free(key);
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "%s cannot be polled: the server is given "
+		                     "as https://host:port/",
+		                     server->e.url);
+	}
 	if (key == NULL || connections == 0 || connections > MOST_CONNECTIONS) {
 		free(key);
 		return hbt_error_set(err, HALIBUT_EINVAL,

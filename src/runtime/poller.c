@@ -52,10 +52,12 @@ static void dial_later(struct hbt_poller *p, const struct halibut_error *why)
 static void closed(void *arg, const struct halibut_error *err)
 {
 	struct hbt_poller *p = arg;
+	struct hbt_exchange *ex = p->ex;
 
-	hbt_inlet_fini(&p->inlet);
-	hbt_exchange_finish(&p->ex);
+	p->ex = NULL;
 	dial_later(p, err);
+	hbt_exchange_finish(&ex);
+	hbt_inlet_fini(&p->inlet); /* gone() may free p */
 }
 
 static void identified(void *arg, const char *subscription)

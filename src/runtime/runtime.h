@@ -16,6 +16,7 @@
 
 struct hbt_listener {
 	struct evconnlistener *lev;
+	struct event *again; /* accepts again after a failure */
 	LIST_ENTRY(hbt_listener) link;
 };
 
@@ -46,7 +47,8 @@ struct halibut_runtime {
 	LIST_HEAD(, hbt_listener) listeners;
 	LIST_HEAD(, hbt_accepted) accepted;
 	LIST_HEAD(, halibut_polling) pollings;
-	LIST_HEAD(, halibut_call) calls;       /* started, not done */
+	bool ending; /* halibut_runtime_free() is at work */
+	LIST_HEAD(, halibut_call) calls;       /* all there are */
 	LIST_HEAD(, halibut_request) requests; /* not answered */
 };
 
@@ -65,7 +67,7 @@ void hbt_drop_untrusted(struct halibut_runtime *rt);
 extern const struct hbt_inlet_ops hbt_service_inlet_ops; /* arg: runtime */
 void hbt_services_free(struct halibut_runtime *rt);
 
-/* call.c */
+/* call.c: ends those under way, and takes the runtime away from all. */
 void hbt_calls_end(struct halibut_runtime *rt);
 
 #endif

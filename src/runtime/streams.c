@@ -11,6 +11,8 @@ int hbt_streams_add(struct hbt_streams *set, struct halibut_stream *s)
 {
 	struct halibut_stream **all;
 
+	if (s == NULL)
+		return HALIBUT_ENOMEM; /* its maker had none for it */
 	if (s->in_use)
 		return HALIBUT_EINVAL; /* another owner has it already */
 	all = reallocarray(set->all, set->n + 1, sizeof(*all));
@@ -58,6 +60,8 @@ struct framer {
 	size_t i;         /* the stream under way */
 	int64_t sent;     /* of its data */
 	enum { FRAME_HEAD, FRAME_DATA, FRAME_TAIL } at;
+	bool reading;     /* the program's functions are on the stack */
+	bool freed;       /* ... and ended the call in there */
 };
 
 static int mismatch(const struct halibut_stream *s, int64_t actual,
@@ -82,13 +86,24 @@ static ssize_t frame_data(struct framer *f, uint8_t *buf, size_t cap,
 	ssize_t n;
 
 	if (left == 0) {
-		if (hbt_stream_has_more(s))
+		bool has_more = hbt_stream_has_more(s);
+
+		if (f->freed)
+			return -HALIBUT_ECLOSED;
+		if (has_more)
 			return -mismatch(s, s->length, "more than", err);
 		f->at = FRAME_TAIL;
 		return 0;
 	}
-	n = halibut_stream_read(s, buf, (int64_t)cap < left ? cap
-	                                                    : (size_t)left);
+	if ((int64_t)cap > left)
+		cap = (size_t)left;
+	n = halibut_stream_read(s, buf, cap);
+	if (f->freed)
+		return -HALIBUT_ECLOSED;
+	if (n > (ssize_t)cap)
+		return -hbt_error_set(err, HALIBUT_EINVAL,
+		                      "the source of a DataStream gave more "
+		                      "than it was asked for");
 	if (n == 0)
 		return -mismatch(s, f->sent, "only", err);
 	if (n < 0)
@@ -96,15 +111,13 @@ static ssize_t frame_data(struct framer *f, uint8_t *buf, size_t cap,
 		                      "the source of a DataStream failed");
 	f->sent += n;
 	hbt_stream_progress(s, f->sent);
-	return n;
+	return f->freed ? -HALIBUT_ECLOSED : n;
 }
 
-/* As much framing and data as fits; what fails is told at the next call. */
-static ssize_t framer_read(struct hbt_source *src, void *out, size_t cap,
-                           struct halibut_error *err)
+/* As much framing and data as fits. */
+static ssize_t fill(struct framer *f, uint8_t *buf, size_t cap,
+                    struct halibut_error *err)
 {
-	struct framer *f = (struct framer *)src;
-	uint8_t *buf = out;
 	size_t have = 0;
 	ssize_t n;
 
@@ -141,8 +154,29 @@ static void framer_free(struct hbt_source *src)
 {
 	struct framer *f = (struct framer *)src;
 
+	if (f->reading) { /* its reader frees it */
+		f->freed = true;
+		return;
+	}
 	hbt_streams_fini(&f->set);
 	free(f);
+}
+
+/* A stream's source, or whoever hears of its progress, may end the call. */
+static ssize_t framer_read(struct hbt_source *src, void *out, size_t cap,
+                           struct halibut_error *err)
+{
+	struct framer *f = (struct framer *)src;
+	ssize_t n;
+
+	f->reading = true;
+	n = fill(f, out, cap, err);
+	f->reading = false;
+	if (!f->freed)
+		return n;
+	framer_free(src);
+	return -hbt_error_set(err, HALIBUT_ECLOSED,
+	                      "the call ended while its DataStreams were read");
 }
 
 static const struct hbt_source_ops framer_ops = {
@@ -359,6 +393,8 @@ int hbt_pump(struct event_base *base, struct hbt_source *src,
 		p->again = event_new(base, -1, 0, pump_run, p);
 	if (p == NULL || p->again == NULL) {
 		free(p);
+		hbt_source_free(&src);
+		hbt_sink_end(&sink, NULL);
 		return HALIBUT_ENOMEM;
 	}
 	p->src = src;
