@@ -66,8 +66,9 @@ static void fail(struct outcall *oc, const struct halibut_error *cause,
 	                 oc->endpoint.url,
 	                 began ? "after the request began"
 	                       : "before the request could begin");
-	err.connection_state = oc->identified ? HALIBUT_CONNECTION_UNKNOWN
-	                                      : HALIBUT_CONNECTION_CONNECTING;
+	err.connection_state = oc->identified || began
+	                               ? HALIBUT_CONNECTION_UNKNOWN
+	                               : HALIBUT_CONNECTION_CONNECTING;
 	oc->p = NULL;
 	outcall_free(oc);
 	hbt_pending_fail(p, &err);
@@ -101,7 +102,7 @@ static void try_later(struct outcall *oc, const struct halibut_error *err)
 	            (long long)ms, err->message ? err->message : "closed");
 	oc->d->retries++;
 	/* Pooled connections that die one by one would use the tries up. */
-	if (oc->from_pool && oc->attempts == 2)
+	if (oc->attempts == 2)
 		hbt_pool_clear(oc->d->pool, &oc->endpoint);
 	evtimer_add(oc->timer, &tv);
 }

@@ -176,10 +176,11 @@ struct hbt_pool *hbt_pool_new(struct event_base *base,
 void hbt_pool_put(struct hbt_pool *pool, const struct hbt_endpoint *e,
                   struct hbt_exchange *ex)
 {
-	struct bucket *b = find_or_make(pool, e);
 	struct idle *i = calloc(1, sizeof(*i));
+	/* Last, as no bucket may stay empty. */
+	struct bucket *b = i == NULL ? NULL : find_or_make(pool, e);
 
-	if (b == NULL || i == NULL) {
+	if (b == NULL) {
 		free(i);
 		hbt_exchange_finish(&ex);
 		return;
