@@ -42,6 +42,8 @@ static void preamble(struct hbt_exchange *ex, const struct hbt_event *ev)
 		              "look for a proxy that ends TLS in between",
 		              hbt_conn_peer_address(ex->conn));
 	} else if (!ex->ops->authorise(ex->arg, thumbprint)) {
+		if (ex->state == EX_CLOSED)
+			return; /* freed in there */
 		ex_close_with(ex, HALIBUT_EUNTRUSTED,
 		              "%s presented a client certificate with the "
 		              "thumbprint %s, which is not in the list of "
@@ -59,7 +61,6 @@ static void identity(struct hbt_exchange *ex, const struct hbt_event *ev)
 		preamble(ex, ev);
 		return;
 	}
-	ex_stop_timer(ex);
 	switch (ev->identity) {
 	case HBT_IDENTITY_CLIENT:
 		ex->role = &ex_serve_client;
@@ -89,6 +90,7 @@ void hbt_exchange_admit(struct hbt_exchange *ex, bool allowed)
 {
 	if (ex->state != EX_ADMISSION)
 		return;
+	ex_stop_timer(ex);
 	if (!allowed) {
 		ex_close_with(ex, HALIBUT_ELIMIT,
 		              "%s was not admitted: its subscription has as "

@@ -308,9 +308,11 @@ static void opening_took_too_long(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	ex_close_with(ex, HALIBUT_ETIMEOUT,
-	              "%s did not identify itself within %lld ms",
+	              "%s did not get through the opening within %lld ms: "
+	              "this side %s",
 	              hbt_conn_peer_address(ex->conn),
-	              (long long)ex->env->limits->handshake_total_timeout_ms);
+	              (long long)ex->env->limits->handshake_total_timeout_ms,
+	              hbt_exchange_state_text(ex));
 }
 
 void ex_start_timer(struct hbt_exchange *ex, int64_t ms, event_callback_fn fn)
@@ -427,6 +429,30 @@ static void let_go(struct hbt_exchange **exp, bool orderly)
 	retire(ex);
 }
 
+/* Nothing of a request or response is under way in either direction. */
+static bool is_between_calls(const struct hbt_exchange *ex)
+{
+	switch (ex->state) {
+	case EX_READY:
+	case EX_AWAIT_PROCEED:
+		return true;
+	case EX_AWAIT_NEXT:
+		return !ex->out_held;
+	case EX_AWAIT_MESSAGE:
+		return ex->role->role == HBT_ROLE_SERVE_CLIENT ||
+		       ex->role->role == HBT_ROLE_SERVE_POLLED;
+	default:
+		return false;
+	}
+}
+
+bool hbt_exchange_is_busy(const struct hbt_exchange *ex)
+{
+	return (ex->state >= EX_READY && ex->state != EX_CLOSED &&
+	        !is_between_calls(ex)) ||
+	       hbt_conn_unsent(ex->conn) > 0;
+}
+
 void hbt_exchange_finish(struct hbt_exchange **exp)
 {
 	struct hbt_exchange *ex = *exp;
@@ -437,12 +463,9 @@ void hbt_exchange_finish(struct hbt_exchange **exp)
 	dialled = ex->role->role == HBT_ROLE_ASK_SERVICE ||
 	          ex->role->role == HBT_ROLE_SERVE_POLLED;
 	if (dialled && (ex->state == EX_READY || ex->state == EX_AWAIT_MESSAGE ||
-	                ex->state == EX_AWAIT_PROCEED)) {
+	                ex->state == EX_AWAIT_PROCEED))
 		ex_write_line(ex, &hbt_line_end);
-		let_go(exp, true);
-	} else {
-		let_go(exp, ex->state == EX_CLOSED);
-	}
+	let_go(exp, is_between_calls(ex) || ex->state == EX_CLOSED);
 }
 
 void hbt_exchange_free(struct hbt_exchange **exp)

@@ -131,7 +131,13 @@ bool hbt_exchange_request_began(const struct hbt_exchange *ex);
 /* Breaks the connection from our side; closed() follows from the loop. */
 void hbt_exchange_abort(struct hbt_exchange *ex);
 
-/* Ends an idle dialled connection with END, any other by closing. */
+/* A request or response is under way, or bytes still wait to leave us. */
+bool hbt_exchange_is_busy(const struct hbt_exchange *ex);
+
+/*
+ * Ends an idle connection in good order: what was written still leaves, and a
+ * dialled one says END. Any other is aborted.
+ */
 void hbt_exchange_finish(struct hbt_exchange **ex);
 /* Aborts at once. Allowed in callbacks of ex. NULL allowed. */
 void hbt_exchange_free(struct hbt_exchange **ex);

@@ -38,6 +38,7 @@ struct hbt_exchange {
 	struct hbt_source *out_streams;
 	struct hbt_section out_section;
 	bool out_in_section;
+	bool out_draining; /* all is written, much of it not yet sent */
 	bool out_held;     /* waits for NEXT after a null, or for PROCEED */
 	bool out_is_null;  /* a keep-alive of ours is on its way */
 	bool request_began;

@@ -13,10 +13,15 @@ static void sink_woke(void *arg)
 		hbt_conn_resume(ex->conn);
 }
 
+static bool is_asker(const struct hbt_exchange *ex)
+{
+	return ex->role->role == HBT_ROLE_FEED_SUBSCRIBER ||
+	       ex->role->role == HBT_ROLE_ASK_SERVICE;
+}
+
 static void got_message(struct hbt_exchange *ex, struct hbt_message *m)
 {
-	bool asker = ex->role->role == HBT_ROLE_FEED_SUBSCRIBER ||
-	             ex->role->role == HBT_ROLE_ASK_SERVICE;
+	bool asker = is_asker(ex);
 	size_t n_streams = m->env.n_streams;
 
 	ex->env->counts.messages_in++;
@@ -60,13 +65,16 @@ static size_t give_sink(struct hbt_exchange *ex, const uint8_t *data,
 	}
 	/*
 	 * The taker is gone: what is still to come is of use to nobody. For a
-	 * response that ends the exchange; so it does for a request, whose
-	 * sender could not be told before its last byte anyway.
+	 * response that ends the exchange. The sender of a request cannot be
+	 * told before its last byte, but then it gets the true reason.
 	 */
 	broken = ex->in_sink;
 	ex->in_sink = NULL;
 	hbt_sink_end(&broken, &err);
-	ex_close(ex, &err);
+	if (is_asker(ex))
+		ex_close(ex, &err);
+	else if (ex->state != EX_CLOSED)
+		ex->in_sink = hbt_discard_sink();
 	halibut_error_clear(&err);
 	return len;
 }
@@ -75,7 +83,8 @@ static void section_end(struct hbt_exchange *ex)
 {
 	if (ex->in_sink != NULL)
 		hbt_sink_end(&ex->in_sink, NULL);
-	ex->role->received(ex);
+	if (ex->state != EX_CLOSED) /* a handler may have ended us */
+		ex->role->received(ex);
 }
 
 static void take_event(struct hbt_exchange *ex, struct hbt_event *ev)
@@ -111,7 +120,7 @@ static void take_event(struct hbt_exchange *ex, struct hbt_event *ev)
 
 /*
  * While the peer should be silent, the only bytes that make sense are the
- * farewell of one that gives up: they are left unread, and its EOF follows.
+ * farewell of one that gives up. Others are left unread until it is its turn.
  */
 static bool out_of_turn(const struct hbt_exchange *ex)
 {
@@ -124,6 +133,15 @@ static bool is_farewell(const uint8_t *data, size_t len)
 	size_t n = len < hbt_line_end.len ? len : hbt_line_end.len;
 
 	return memcmp(data, hbt_line_end.bytes, n) == 0;
+}
+
+/* A dialler that cancels says END, whatever we are doing for it: 5.2. */
+static bool gave_up(const struct hbt_exchange *ex, const uint8_t *data,
+                    size_t len)
+{
+	return (ex->role->role == HBT_ROLE_SERVE_CLIENT ||
+	        ex->role->role == HBT_ROLE_FEED_SUBSCRIBER) &&
+	       len >= hbt_line_end.len && is_farewell(data, len);
 }
 
 size_t ex_receive(struct hbt_exchange *ex, const uint8_t *data, size_t len)
@@ -151,6 +169,13 @@ size_t ex_receive(struct hbt_exchange *ex, const uint8_t *data, size_t len)
 				ex_close_with(ex, HALIBUT_EPROTO,
 				              "%s spoke out of turn",
 				              hbt_conn_peer_address(ex->conn));
+			return (size_t)(data - start) + len;
+		}
+		if (out_of_turn(ex) && gave_up(ex, data, len)) {
+			ex_close_with(ex, HALIBUT_ECLOSED,
+			              "%s gave up while this side %s",
+			              hbt_conn_peer_address(ex->conn),
+			              hbt_exchange_state_text(ex));
 			return (size_t)(data - start) + len;
 		}
 		if (out_of_turn(ex) && len > 0)

@@ -9,8 +9,9 @@ enum {
 	PIECE = 65536,
 };
 
-/* wire-protocol 6, "Sender rules about TLS records", third rule. */
-static void write_message(struct hbt_exchange *ex)
+/* wire-protocol 6, "Sender rules about TLS records", third rule. Returns what
+ * hbt_conn_write() said last. */
+static int write_message(struct hbt_exchange *ex)
 {
 	const uint8_t *p = ex->out->deflated;
 	size_t left = ex->out->deflated_len;
@@ -24,7 +25,7 @@ static void write_message(struct hbt_exchange *ex)
 		p += n;
 		left -= n;
 	}
-	hbt_conn_write(ex->conn, p, left);
+	return hbt_conn_write(ex->conn, p, left);
 }
 
 static void finished(struct hbt_exchange *ex)
@@ -32,7 +33,8 @@ static void finished(struct hbt_exchange *ex)
 	ex->env->counts.messages_out++;
 	ex->env->counts.streams_out += ex->out_section.n_refs;
 	ex_send_clear(ex);
-	ex->role->sent(ex);
+	if (ex->state != EX_CLOSED)
+		ex->role->sent(ex);
 }
 
 static void source_woke(void *arg)
@@ -46,7 +48,13 @@ void ex_send_start(struct hbt_exchange *ex)
 
 	ex->request_began = true;
 	ex->out_held = false;
-	write_message(ex);
+	if (write_message(ex) == HALIBUT_EAGAIN && !ex->out_is_null &&
+	    env->n_streams == 0) {
+		/* A large message on a slow line: the wait for its answer
+		 * starts when it has left, at drained(). */
+		ex->out_draining = true;
+		return;
+	}
 	if (env->n_streams == 0) {
 		finished(ex);
 		return;
@@ -107,6 +115,10 @@ void ex_send_pump(struct hbt_exchange *ex)
 	struct halibut_error err = {0};
 	ssize_t n;
 
+	if (ex->state != EX_CLOSED && ex->out_draining) {
+		finished(ex);
+		return;
+	}
 	if (ex->state == EX_CLOSED || !ex->out_in_section)
 		return;
 	while (!hbt_section_finished(&ex->out_section)) {
@@ -114,6 +126,10 @@ void ex_send_pump(struct hbt_exchange *ex)
 		                               sizeof(piece), &err);
 		if (n == -HALIBUT_EAGAIN)
 			return;
+		if (ex->state == EX_CLOSED) { /* a reader of ours ended us */
+			halibut_error_clear(&err);
+			return;
+		}
 		if (n <= 0) {
 			section_broke(ex, n, &err);
 			return;
@@ -131,7 +147,7 @@ void ex_send_pump(struct hbt_exchange *ex)
 
 void ex_send_clear(struct hbt_exchange *ex)
 {
-	ex->out_in_section = false;
+	ex->out_in_section = ex->out_draining = false;
 	ex->out_held = false;
 	hbt_section_fini(&ex->out_section);
 	hbt_source_free(&ex->out_streams);
