@@ -29,6 +29,8 @@ test  libclang-rt-dev   runtime of AddressSanitizer and UBSan
 test  llvm              llvm-symbolizer: names in sanitizer reports
 test  libcmocka-dev     cmocka: unit tests
 test  python3           end-to-end tests
+test  procps            pgrep: which processes a test left behind
+test  jq                the example service program in shell
 run   python3           drives the demonstration
 valgrind valgrind       memory checks of the normal build
 TABLE
