@@ -169,6 +169,11 @@ void hbt_poller_free(struct hbt_poller **pp)
 	free(p);
 }
 
+bool hbt_poller_is_busy(const struct hbt_poller *p)
+{
+	return p->ex != NULL && hbt_exchange_is_busy(p->ex);
+}
+
 const char *hbt_poller_state_text(const struct hbt_poller *p)
 {
 	return p->ex == NULL ? "sleeps before it dials again"

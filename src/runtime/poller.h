@@ -21,6 +21,8 @@ int hbt_poller_new(struct hbt_poller **out, struct hbt_exchange_env *env,
 /* Ends the loop; an idle connection gets END. */
 void hbt_poller_free(struct hbt_poller **p);
 
+/* A request is being received, executed or answered. */
+bool hbt_poller_is_busy(const struct hbt_poller *p);
 const char *hbt_poller_state_text(const struct hbt_poller *p);
 
 /*

@@ -112,14 +112,76 @@ static void on_stop(struct worker *w, bool drain)
 		return;
 	}
 	w->draining = true;
-	incoming_drain(w);
 	worker_maybe_leave(w);
+}
+
+/* Half of our settings would be worse than a worker that starts anew. */
+static void on_lost(struct worker *w, uint16_t type)
+{
+	log_error("message %u of the master was lost: out of descriptors; "
+	          "leaving. Raise the limit (ulimit -n, LimitNOFILE=)",
+	          type);
+	w->exit_code = 1;
+	event_base_loopbreak(w->base);
+}
+
+/*
+ * A response may still be on its way when its call is over: in a connection's
+ * buffer, or its DataStreams from a connection through a spool into a pipe.
+ */
+static bool is_under_way(const struct worker *w)
+{
+	struct hbt_dialler_counts dialled = {0};
+
+	if (w->dialler != NULL)
+		hbt_dialler_counts(w->dialler, &dialled);
+	return incoming_busy(w) > 0 || outgoing_busy(w) > 0 ||
+	       incoming_connections(w) > 0 || dialled.calls > 0 ||
+	       hbt_spool_bytes() > 0;
+}
+
+/* From the loop: whoever is called back right now is not freed under it. */
+static void drain(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	incoming_drain(w);
+	if (!is_under_way(w))
+		event_base_loopexit(w->base, NULL);
 }
 
 void worker_maybe_leave(struct worker *w)
 {
-	if (w->draining && incoming_busy(w) == 0 && outgoing_busy(w) == 0)
-		event_base_loopexit(w->base, NULL);
+	static const struct timeval at_once;
+
+	if (!w->draining)
+		return;
+	if (event_base_once(w->base, -1, EV_TIMEOUT, drain, w, &at_once) != 0)
+		log_error("out of memory while draining"); /* the tick tries */
+}
+
+void worker_tell(struct worker *w, uint16_t type, uint32_t id,
+                 const struct hbt_wr *body, int fd)
+{
+	int rc = body != NULL ? body->status : HALIBUT_OK;
+
+	if (rc != HALIBUT_OK) {
+		if (fd >= 0)
+			evutil_closesocket(fd);
+	} else {
+		rc = hbt_ipc_send(w->ipc, type, id,
+		                  body != NULL ? body->buf.data : NULL,
+		                  body != NULL ? body->buf.len : 0, fd);
+	}
+	if (rc == HALIBUT_OK)
+		return;
+	log_error("the master cannot be told what it has to know (%s); "
+	          "leaving",
+	          halibut_strerror(rc));
+	w->exit_code = 1;
+	event_base_loopbreak(w->base);
 }
 
 static void on_message(void *arg, struct hbt_ipc_msg *msg)
@@ -131,6 +193,12 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	    msg->type != HBT_IPC_STOP && msg->type != HBT_IPC_TRUST &&
 	    msg->type != HBT_IPC_PING)
 		return;
+	if (msg->lost && (msg->type == HBT_IPC_SETTINGS ||
+	                  msg->type == HBT_IPC_TRUST ||
+	                  msg->type == HBT_IPC_POLLS)) {
+		on_lost(w, msg->type);
+		return;
+	}
 	switch (msg->type) {
 	case HBT_IPC_SETTINGS:
 		on_settings(w, &r);

@@ -130,7 +130,7 @@ static void on_gone(void *arg, struct hbt_inlet *in)
 	(void)arg;
 	if (a == NULL)
 		return;
-	hbt_ipc_send(a->w->ipc, HBT_IPC_CANCEL, a->id, NULL, 0, -1);
+	worker_tell(a->w, HBT_IPC_CANCEL, a->id, NULL, -1);
 	asked_free(a);
 }
 
@@ -294,9 +294,11 @@ static void ready(void *arg, struct hbt_accepted *a)
 {
 	struct worker *w = arg;
 
-	if (w->draining)
+	if (w->draining) {
+		worker_maybe_leave(w);
 		return;
-	hbt_ipc_send(w->ipc, HBT_IPC_OFFER, a->id, NULL, 0, -1);
+	}
+	worker_tell(w, HBT_IPC_OFFER, a->id, NULL, -1);
 }
 
 static void closed(void *arg, struct hbt_accepted *a)
@@ -308,7 +310,7 @@ static void closed(void *arg, struct hbt_accepted *a)
 	if (!a->authorised)
 		w->stats.failed_handshakes++;
 	if (a->owner_data != NULL)
-		hbt_ipc_send(w->ipc, HBT_IPC_UNSUBSCRIBE, a->id, NULL, 0, -1);
+		worker_tell(w, HBT_IPC_UNSUBSCRIBE, a->id, NULL, -1);
 	subscriber_free(w, a);
 	worker_maybe_leave(w);
 }
@@ -435,24 +437,34 @@ size_t incoming_busy(const struct worker *w)
 	return n;
 }
 
-static bool idle(const struct hbt_accepted *a)
-{
-	return a->carrying == NULL &&
-	       (a->inlet.ops == NULL || a->inlet.state == INLET_IDLE);
-}
-
 void incoming_drain(struct worker *w)
 {
-	struct halibut_error err = {0};
 	struct hbt_accepted *a, *next;
+	struct polling *p, *after;
 
-	hbt_error_set(&err, HALIBUT_ESHUTDOWN, "this gateway stops");
 	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
 		next = LIST_NEXT(a, link);
-		if (idle(a))
-			hbt_accepted_drop(a, &err);
+		if (a->carrying == NULL && !hbt_exchange_is_busy(a->ex))
+			hbt_accepted_finish(a);
 	}
-	halibut_error_clear(&err);
+	for (p = LIST_FIRST(&w->pollings); p != NULL; p = after) {
+		after = LIST_NEXT(p, link);
+		if (!hbt_poller_is_busy(p->poller))
+			stop_polling(p);
+	}
+}
+
+size_t incoming_connections(const struct worker *w)
+{
+	const struct hbt_accepted *a;
+	const struct polling *p;
+	size_t n = 0;
+
+	LIST_FOREACH (a, &w->accepted, link)
+		n++;
+	LIST_FOREACH (p, &w->pollings, link)
+		n++;
+	return n;
 }
 
 void incoming_free_all(struct worker *w)

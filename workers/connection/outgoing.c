@@ -35,7 +35,7 @@ static void send_fail(struct worker *w, uint32_t id,
 
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
 	hbt_ipc_error_put(&wr, err);
-	hbt_ipc_send(w->ipc, HBT_IPC_FAIL, id, wr.buf.data, wr.buf.len, -1);
+	worker_tell(w, HBT_IPC_FAIL, id, &wr, -1);
 	hbt_wr_fini(&wr);
 }
 
@@ -100,14 +100,16 @@ static void put_back(struct hbt_queue *q, struct hbt_pending *p)
 {
 	struct carried *c = of_pending(p);
 	struct hbt_source *streams = p->streams;
+	struct worker *w = c->w;
 	int fd;
 
 	(void)q;
 	p->streams = NULL;
 	fd = streams != NULL ? hbt_pipe_source_detach(&streams) : -1;
-	hbt_ipc_send(c->w->ipc, HBT_IPC_RETURN, c->id, NULL, 0, fd);
+	worker_tell(w, HBT_IPC_RETURN, c->id, NULL, fd);
 	p->state = HBT_PENDING_IDLE;
 	carried_free(c);
+	worker_maybe_leave(w);
 }
 
 static void forget(struct hbt_queue *q, struct hbt_pending *p)
@@ -241,9 +243,19 @@ static void unpack_and_go(struct worker *w, struct carried *c,
 void outgoing_call(struct worker *w, struct hbt_ipc_msg *msg)
 {
 	struct halibut_error err = {0};
-	struct carried *c = carried_new(w, msg->id);
+	struct carried *c;
 
-	if (c != NULL) {
+	if (msg->lost) {
+		hbt_error_set(&err, HALIBUT_ENOMEM,
+		              "the request was lost in gateway %s: out of "
+		              "memory or descriptors",
+		              w->settings.node);
+		err.connection_state = HALIBUT_CONNECTION_CONNECTING;
+		send_fail(w, msg->id, &err);
+		halibut_error_clear(&err);
+		return;
+	}
+	if ((c = carried_new(w, msg->id)) != NULL) {
 		unpack_and_go(w, c, msg);
 		return;
 	}

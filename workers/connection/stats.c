@@ -45,6 +45,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
 	collect(w);
 	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
 		return;

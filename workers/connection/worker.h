@@ -60,8 +60,15 @@ struct worker {
 /* channel.c */
 extern const struct hbt_ipc_ops worker_channel_ops; /* arg: worker */
 void worker_fini(struct worker *w);
-/* Leaves the loop if we are draining and nothing is under way. */
+/* Draining: ends what has become idle, and leaves the loop when nothing is
+ * under way any more. */
 void worker_maybe_leave(struct worker *w);
+/*
+ * Sends what the master must not miss. If memory is too short for that, the
+ * worker leaves: then the master knows at least. fd is taken over.
+ */
+void worker_tell(struct worker *w, uint16_t type, uint32_t id,
+                 const struct hbt_wr *body, int fd);
 
 /* incoming.c */
 void incoming_connection(struct worker *w, int fd);
@@ -70,8 +77,10 @@ void incoming_subscribed(struct worker *w, uint32_t id, bool allowed);
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_fail(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_drop_untrusted(struct worker *w);
-/* Idle connections end at once; the others when they are done. */
+/* Idle connections and pollers end at once. To be called again until there
+ * are none: the others end when they are done. */
 void incoming_drain(struct worker *w);
+size_t incoming_connections(const struct worker *w);
 void incoming_free_all(struct worker *w);
 size_t incoming_busy(const struct worker *w);
 struct hbt_accepted *incoming_find(struct worker *w, uint32_t id);
