@@ -160,9 +160,11 @@ static void a_server_with_the_right_thumbprint_is_taken(void **state)
 static SSL *raw_client(struct side *s, int *fd)
 {
 	SSL *ssl = SSL_new(client_tls->client);
-	int acceptor;
+	int acceptor, on = 1;
 
 	bare_pair(fd, &acceptor);
+	/* What it writes shall be there, not held back for an ACK. */
+	setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	fcntl(*fd, F_SETFL, O_NONBLOCK);
 	SSL_set_read_ahead(ssl, 0);
 	SSL_set_fd(ssl, *fd);
