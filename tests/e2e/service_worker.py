@@ -144,7 +144,10 @@ class Worker:
         self.hello = self.channel.receive()
         self.channel.send("SETTINGS", 0,
                           hw.settings(self.spool, **settings))
-        self.set_programs(*programs)
+        try:
+            self.set_programs(*programs)
+        except BrokenPipeError:
+            pass  # it did not like its settings: wait_exit() tells
 
     def path(self, name):
         return os.path.join(self.dir, name)
