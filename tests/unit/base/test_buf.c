@@ -48,9 +48,11 @@ static void a_buffer_without_a_bound_does_not_overflow_its_sizes(void **state)
 	struct hbt_buf b;
 
 	(void)state;
-	hbt_buf_init(&b, SIZE_MAX);
+	/* More than PTRDIFF_MAX is an error of its own under valgrind. */
+	hbt_buf_init(&b, PTRDIFF_MAX);
 	assert_int_equal(hbt_buf_append(&b, "abc", 3), HALIBUT_OK);
-	assert_null(hbt_buf_reserve(&b, SIZE_MAX - 3));
+	assert_null(hbt_buf_reserve(&b, PTRDIFF_MAX - 3));
+	assert_null(hbt_buf_reserve(&b, SIZE_MAX - 2));
 	assert_int_equal(b.len, 3);
 	assert_memory_equal(b.data, "abc", 3);
 	hbt_buf_fini(&b);
