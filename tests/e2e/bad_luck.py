@@ -37,18 +37,21 @@ def setup():
     still_serves()
 
 
+def good_poller_is_idle():
+    """It dials again, as a service does, whenever a test has cost it its
+    connection."""
+    good = node.subscription("poll://good/") or {}
+    if not good.get("connections"):
+        g.Poller(node, "poll://good").serve(g.echo_first)
+    return good.get("idle")
+
+
 def still_serves():
     """A well-behaved pair notices nothing of all this."""
-    node.wait_idle_poller("poll://good/")
+    g.until(good_poller_is_idle, "poll://good is served")
     reply, streams = g.Client(node).call("poll://good/", "I", "Echo",
                                          hw.DataStream(b"still here"))
     assert list(streams.values()) == [b"still here"], reply
-
-
-def repair():
-    """After a worker died: the good poller dials again."""
-    if not (node.subscription("poll://good/") or {}).get("connections"):
-        g.Poller(node, "poll://good").serve(g.echo_first)
 
 
 def refuses(data, pattern, certificate="peer"):
@@ -235,39 +238,34 @@ def head(stream, length=10):
     return stream.id.bytes_le + struct.pack("<q", length)
 
 
-def after_broken_stream():
-    repair()
-    still_serves()
-
-
 def a_stream_that_stops_ends_its_connection_only():
     client = start_with_stream(lambda s: head(s) + b"0123")
     assert client.at_eof(), client.buffer
-    after_broken_stream()
+    still_serves()
 
 
 def a_stream_whose_sender_leaves_ends_its_connection_only():
     start_with_stream(lambda s: head(s) + b"0123", lambda c: c.close())
-    after_broken_stream()
+    still_serves()
 
 
 def a_stream_that_never_comes_ends_its_connection_only():
     client = start_with_stream(lambda s: b"")
     assert client.at_eof(), client.buffer
-    after_broken_stream()
+    still_serves()
 
 
 def a_stream_with_two_lengths_ends_its_connection_only():
     client = start_with_stream(
         lambda s: head(s) + b"0123456789" + struct.pack("<q", 11))
     assert client.at_eof(), client.buffer
-    after_broken_stream()
+    still_serves()
 
 
 def a_stream_nobody_announced_ends_its_connection_only():
     client = start_with_stream(lambda s: head(hw.DataStream(b"")) + b"x" * 10)
     assert client.at_eof(), client.buffer
-    after_broken_stream()
+    still_serves()
 
 
 def an_answer_that_breaks_off_is_an_error_at_the_caller():
@@ -347,7 +345,6 @@ def a_killed_worker_takes_only_its_own_connections_along():
             ends.append("closed")
     # Two workers: each end of each call was on one of them.
     assert len(ends) == 2, ends
-    repair()
     g.until(node.workers_are_ready, "workers are ready")
     still_serves()
 
@@ -359,7 +356,6 @@ def a_worker_that_hangs_is_replaced():
     node.wait_log(rf"{victim}.*(killed|answer)", mark)
     g.until(lambda: victim not in node.worker_pids(), "it was replaced")
     g.until(node.workers_are_ready, "workers are ready")
-    repair()
     still_serves()
 
 
@@ -437,6 +433,6 @@ def nothing_is_left_of_all_this():
 setup()
 g.main([v for k, v in list(globals().items())
         if callable(v) and getattr(v, "__module__", "") == "__main__" and
-        k not in ("setup", "still_serves", "repair", "refuses", "as_client",
-                  "peer_is_gone", "rss", "sanitized", "start_with_stream", "head",
-                  "after_broken_stream")])
+        k not in ("setup", "still_serves", "good_poller_is_idle", "refuses",
+                  "as_client",
+                  "peer_is_gone", "rss", "sanitized", "start_with_stream", "head")])
