@@ -261,6 +261,8 @@ def test_every_command_has_help_with_an_example():
     for command in ("call", "cert", "status", "reload", "shutdown"):
         text = ctl(command, "--help")[0].decode()
         assert "Example" in text and "halibutctl " + command in text
+        # The path of the control socket is as long as ./configure was told.
+        text = re.sub(r"/\S+/halibut/control\)", "/run/control)", text)
         assert max(map(len, text.splitlines())) <= 80, text
     assert ctl("--version")[0].startswith(b"halibutctl ")
 
