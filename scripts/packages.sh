@@ -22,6 +22,7 @@ build libevent-dev      libevent: event loop, buffers, DNS
 build libbson-dev       libbson: the documents on the wire
 build zlib1g-dev        zlib: compressed messages
 build libjansson-dev    jansson: JSON for status and service programs
+build libhiredis-dev    hiredis: the Redis protocol
 build libconfuse-dev    libConfuse: reads halibutd.conf
 build uthash-dev        uthash: hash tables, headers only
 test  clang             second compiler, for the sanitizer build
@@ -29,6 +30,7 @@ test  libclang-rt-dev   runtime of AddressSanitizer and UBSan
 test  llvm              llvm-symbolizer: names in sanitizer reports
 test  libcmocka-dev     cmocka: unit tests
 test  python3           end-to-end tests
+test  redis-server      the Redis queue, tested for real
 test  procps            pgrep: which processes a test left behind
 test  jq                the example service program in shell
 run   python3           drives the demonstration

@@ -1,10 +1,9 @@
 #!/bin/sh
 # Includes point one way: a lower layer never includes a higher one. The
-# order is that of the architecture guide; layers on one line are neighbours
-# that do not see each other.
+# order is that of the architecture guide.
 cd "${top_srcdir:-.}" || exit 1
 
-layers='base wire net exchange queue runtime ipc'
+layers='base wire net exchange redis store queue runtime ipc'
 tops='src/master src/ctl workers/connection workers/service workers/status'
 
 n=0
