@@ -32,6 +32,7 @@ struct halibut_call;
 struct halibut_request;
 struct halibut_stream;
 struct halibut_polling;
+struct halibut_queue_serving;
 
 /* ---- Certificates: a peer is known by its thumbprint. wire 2.3 ---- */
 
@@ -319,6 +320,21 @@ int halibut_poll(struct halibut_polling **out, struct halibut_runtime *rt,
                  struct halibut_error *err);
 /* Stops it. What is still polling ends with the runtime anyway. */
 void halibut_poll_stop(struct halibut_polling **p);
+
+/* ---- Queue endpoints: no connection at all. redis-queue 14 ---- */
+
+/*
+ * Serves requests that callers on other nodes (or in this runtime) send to a
+ * queue:// endpoint, without any connection, with the services added to this
+ * runtime; at most at_a_time at once. halibut_request_peer() is empty then,
+ * halibut_request_peer_address() the endpoint. redis-queue 14. out may be NULL:
+ * it ends with the runtime.
+ */
+int halibut_serve_queue(struct halibut_queue_serving **out,
+                        struct halibut_runtime *rt, const char *endpoint,
+                        unsigned at_a_time, struct halibut_error *err);
+/* Takes no more; what is under way is still answered. NULL is allowed. */
+void halibut_serve_queue_stop(struct halibut_queue_serving **s);
 
 /* ---- Discovery and logs ---- */
 

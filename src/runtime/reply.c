@@ -50,7 +50,8 @@ static int reply(struct halibut_request *req, const bson_t *result,
 	struct halibut_error local = {0};
 	struct hbt_source *source = NULL;
 	struct hbt_message *m = NULL;
-	struct hbt_inlet *in = req->in;
+	const struct hbt_way_back *back = req->back;
+	void *back_arg = req->back_arg;
 
 	if (err == NULL)
 		err = &local;
@@ -60,8 +61,8 @@ static int reply(struct halibut_request *req, const bson_t *result,
 		rc = hbt_streams_source(&source, set);
 	if (rc == 0) {
 		hbt_request_free(req);
-		if (in != NULL)
-			hbt_inlet_answer(in, m, source);
+		if (back != NULL)
+			back->answer(back_arg, m, source);
 		else
 			hbt_source_free(&source);
 	} else {

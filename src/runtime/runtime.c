@@ -37,6 +37,7 @@ int halibut_runtime_new(struct halibut_runtime **out, struct event_base *base,
 	LIST_INIT(&rt->listeners);
 	LIST_INIT(&rt->accepted);
 	LIST_INIT(&rt->pollings);
+	LIST_INIT(&rt->queue_servings);
 	LIST_INIT(&rt->calls);
 	LIST_INIT(&rt->requests);
 	hbt_limits_init(&rt->limits);
@@ -73,6 +74,7 @@ void halibut_runtime_free(struct halibut_runtime **rtp)
 {
 	struct halibut_runtime *rt = *rtp;
 	struct halibut_polling *polling;
+	struct halibut_queue_serving *serving;
 
 	if (rt == NULL)
 		return;
@@ -81,6 +83,8 @@ void halibut_runtime_free(struct halibut_runtime **rtp)
 	hbt_calls_end(rt);
 	while ((polling = LIST_FIRST(&rt->pollings)) != NULL)
 		halibut_poll_stop(&polling);
+	while ((serving = LIST_FIRST(&rt->queue_servings)) != NULL)
+		halibut_serve_queue_stop(&serving);
 	hbt_dialler_free(&rt->dialler);
 	hbt_listeners_free(rt);
 	hbt_switchboard_free(&rt->switchboard);

@@ -47,6 +47,7 @@ struct halibut_runtime {
 	LIST_HEAD(, hbt_listener) listeners;
 	LIST_HEAD(, hbt_accepted) accepted;
 	LIST_HEAD(, halibut_polling) pollings;
+	LIST_HEAD(, halibut_queue_serving) queue_servings;
 	bool ending; /* halibut_runtime_free() is at work */
 	LIST_HEAD(, halibut_call) calls;       /* all there are */
 	LIST_HEAD(, halibut_request) requests; /* not answered */

@@ -77,8 +77,8 @@ void hbt_request_free(struct halibut_request *req)
 {
 	if (req->rt != NULL) /* else the runtime went first */
 		LIST_REMOVE(req, link);
-	if (req->in != NULL)
-		req->in->call = NULL;
+	if (req->slot != NULL)
+		*req->slot = NULL;
 	if (req->receiving != NULL)
 		hbt_streams_sink_forget(req->receiving);
 	hbt_streams_fini(&req->streams);
@@ -92,11 +92,12 @@ void hbt_request_free(struct halibut_request *req)
 void hbt_request_fail(struct halibut_request *req,
                       const struct halibut_error *err)
 {
-	struct hbt_inlet *in = req->in;
+	const struct hbt_way_back *back = req->back;
+	void *arg = req->back_arg;
 
 	hbt_request_free(req);
-	if (in != NULL)
-		hbt_inlet_fail(in, err);
+	if (back != NULL)
+		back->fail(arg, err);
 }
 
 static void refuse(struct halibut_request *req, int status, const char *message)
@@ -163,23 +164,24 @@ static void streams_done(void *arg, struct hbt_streams *set,
 	invoke(req);
 }
 
-static void on_request(void *arg, struct hbt_inlet *in, struct hbt_message *m,
-                       struct hbt_sink **sink)
+void hbt_request_take(struct halibut_runtime *rt, struct hbt_message *m,
+                      const char *peer, const char *peer_address,
+                      const struct hbt_way_back *back, void *back_arg,
+                      void **slot, struct hbt_sink **sink)
 {
-	struct halibut_runtime *rt = arg;
-	struct hbt_conn *conn = hbt_exchange_conn(in->ex);
-	const char *peer = hbt_conn_peer_thumbprint(conn);
 	struct halibut_request *req = calloc(1, sizeof(*req));
 	struct halibut_error err = {0};
 
 	if (req != NULL) {
 		LIST_INSERT_HEAD(&rt->requests, req, link);
 		req->rt = rt;
-		req->in = in;
+		req->back = back;
+		req->back_arg = back_arg;
+		req->slot = slot;
 		req->msg = m;
 		req->peer = strdup(peer == NULL ? "" : peer);
-		req->peer_address = strdup(hbt_conn_peer_address(conn));
-		in->call = req;
+		req->peer_address = strdup(peer_address);
+		*slot = req;
 		if (m->env.n_streams == 0) {
 			invoke(req);
 			return;
@@ -197,23 +199,53 @@ static void on_request(void *arg, struct hbt_inlet *in, struct hbt_message *m,
 		hbt_request_free(req);
 	else
 		hbt_message_unref(&m);
-	hbt_inlet_fail(in, &err);
+	back->fail(back_arg, &err);
 	halibut_error_clear(&err);
 }
 
-static void on_gone(void *arg, struct hbt_inlet *in)
+void hbt_request_orphan(struct halibut_request *req)
 {
-	struct halibut_request *req = in->call;
-
-	(void)arg;
-	if (req == NULL)
-		return;
-	req->in = NULL;
-	in->call = NULL;
+	req->back = NULL;
+	*req->slot = NULL;
+	req->slot = NULL;
 	if (req->bson == NULL)
 		hbt_request_free(req); /* no handler has seen it */
 	else if (req->gone != NULL)
 		req->gone(req->gone_arg);
+}
+
+/* Requests that come in over a connection */
+
+static void answer_inlet(void *arg, struct hbt_message *m,
+                         struct hbt_source *streams)
+{
+	hbt_inlet_answer(arg, m, streams);
+}
+
+static void fail_inlet(void *arg, const struct halibut_error *err)
+{
+	hbt_inlet_fail(arg, err);
+}
+
+static void on_request(void *arg, struct hbt_inlet *in, struct hbt_message *m,
+                       struct hbt_sink **sink)
+{
+	static const struct hbt_way_back back = {
+		.answer = answer_inlet,
+		.fail = fail_inlet,
+	};
+	struct hbt_conn *conn = hbt_exchange_conn(in->ex);
+
+	hbt_request_take(arg, m, hbt_conn_peer_thumbprint(conn),
+	                 hbt_conn_peer_address(conn), &back, in,
+	                 &in->call, sink);
+}
+
+static void on_gone(void *arg, struct hbt_inlet *in)
+{
+	(void)arg;
+	if (in->call != NULL)
+		hbt_request_orphan(in->call);
 }
 
 const struct hbt_inlet_ops hbt_service_inlet_ops = {

@@ -18,6 +18,7 @@
 struct pair {
 	struct event_base *base;
 	struct halibut_runtime *client, *service;
+	struct halibut_runtime *host; /* the one that has the services */
 	uint16_t port; /* of whichever listens */
 	struct halibut_endpoint *e;
 	struct halibut_polling *polling;
@@ -114,6 +115,7 @@ static struct pair *pair_new(void)
 	halibut_trust_add(p->client, halibut_runtime_thumbprint(p->service));
 	halibut_trust_add(p->service, halibut_runtime_thumbprint(p->client));
 	add_services(p->service);
+	p->host = p->service;
 	return p;
 }
 
@@ -156,6 +158,23 @@ static int polling(void **state)
 	halibut_endpoint_free(&server);
 	assert_int_equal(halibut_endpoint_new(&p->e, p->client,
 	                                      "poll://sq-test", NULL, NULL),
+	                 0);
+	*state = p;
+	return 0;
+}
+
+/* Caller and service in one runtime, without a connection. */
+static int queued(void **state)
+{
+	struct pair *p = pair_new();
+
+	add_services(p->client);
+	p->host = p->client;
+	assert_int_equal(halibut_serve_queue(NULL, p->client,
+	                                     "queue://Worker-1", 3, NULL),
+	                 0);
+	assert_int_equal(halibut_endpoint_new(&p->e, p->client,
+	                                      "queue://worker-1/", NULL, NULL),
 	                 0);
 	*state = p;
 	return 0;
@@ -410,7 +429,7 @@ static void a_cancelled_call_ends_at_once(void **state)
 	struct halibut_request *kept = NULL;
 	struct halibut_call *call;
 
-	halibut_service_add(p->service, "IEcho", "Wait", keep_silent, &kept);
+	halibut_service_add(p->host, "IEcho", "Wait", keep_silent, &kept);
 	call = new_call(p, "Wait");
 	halibut_call_start(call, NULL, NULL);
 	while (kept == NULL)
@@ -433,24 +452,107 @@ static void discovery_tells_the_thumbprint(void **state)
 	                    halibut_runtime_thumbprint(p->service));
 }
 
+struct kept_requests {
+	struct halibut_request *req[3];
+	int n;
+};
+
+static void keep_another(void *arg, struct halibut_request *req)
+{
+	struct kept_requests *kept = arg;
+
+	kept->req[kept->n++] = req;
+}
+
+static void as_many_requests_at_a_time_as_were_asked_for(void **state)
+{
+	struct pair *p = *state;
+	struct kept_requests kept = {.n = 0};
+	struct halibut_call *call[4];
+
+	halibut_service_add(p->host, "IEcho", "Wait", keep_another, &kept);
+	for (int i = 0; i < 4; i++) {
+		call[i] = new_call(p, i < 3 ? "Wait" : "SayHello");
+		if (i == 3)
+			halibut_call_add_json(call[i], "\"x\"", NULL);
+		halibut_call_start(call[i], NULL, NULL);
+	}
+	event_base_loop(p->base, EVLOOP_NONBLOCK);
+	assert_int_equal(kept.n, 3);
+	assert_null(halibut_call_result_json(call[3]));
+	assert_int_equal(halibut_reply_json(kept.req[1], "1", NULL, 0, NULL),
+	                 0);
+	expect_ok(call[3], "\"x...\"");
+	for (int i = 0; i < 4; i++)
+		halibut_call_free(&call[i]);
+	/* Nobody is there any more who wants these. */
+	halibut_reply_json(kept.req[0], "1", NULL, 0, NULL);
+	halibut_reply_json(kept.req[2], "1", NULL, 0, NULL);
+}
+
+static void a_reply_may_come_after_the_serving_has_stopped(void **state)
+{
+	struct pair *p = *state;
+	struct halibut_queue_serving *serving;
+	struct halibut_request *kept = NULL;
+	struct halibut_endpoint *e;
+	struct halibut_call *call;
+
+	halibut_service_add(p->host, "IEcho", "Wait", keep_silent, &kept);
+	assert_int_equal(halibut_serve_queue(&serving, p->client,
+	                                     "queue://other", 1, NULL),
+	                 0);
+	assert_int_equal(halibut_endpoint_new(&e, p->client, "queue://other/",
+	                                      NULL, NULL),
+	                 0);
+	assert_int_equal(halibut_call_new(&call, p->client, e, "IEcho", "Wait",
+	                                  NULL),
+	                 0);
+	halibut_call_start(call, NULL, NULL);
+	while (kept == NULL)
+		event_base_loop(p->base, EVLOOP_ONCE);
+	halibut_serve_queue_stop(&serving);
+	assert_int_equal(halibut_reply_json(kept, "5", NULL, 0, NULL), 0);
+	expect_ok(call, "5");
+	halibut_call_free(&call);
+	halibut_endpoint_free(&e);
+}
+
+static void only_queue_endpoints_are_served_so(void **state)
+{
+	struct pair *p = *state;
+	struct halibut_error err = {0};
+
+	assert_int_equal(halibut_serve_queue(NULL, p->client, "poll://x/", 1,
+	                                     &err),
+	                 HALIBUT_EINVAL);
+	assert_non_null(strstr(err.message, "poll://x/"));
+	halibut_error_clear(&err);
+	assert_int_equal(halibut_serve_queue(NULL, p->client, "queue://x/", 0,
+	                                     NULL),
+	                 HALIBUT_EINVAL);
+}
+
 #define L(f) cmocka_unit_test_setup_teardown(f, listening, pair_free)
 #define P(f) cmocka_unit_test_setup_teardown(f, polling, pair_free)
+#define Q(f) cmocka_unit_test_setup_teardown(f, queued, pair_free)
 
-/* The same behaviour, whoever dials: a name tells which. */
-#define BOTH(f)                                                                \
+/* The same behaviour, whoever dials, if anybody: a name tells which. */
+#define ALL(f)                                                                 \
 	{"listening: " #f, f, listening, pair_free, NULL},                     \
+	{"polling: " #f, f, polling, pair_free, NULL},                         \
 	{                                                                      \
-		"polling: " #f, f, polling, pair_free, NULL                    \
+		"queue: " #f, f, queued, pair_free, NULL                       \
 	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(a_text_comes_back),
-		BOTH(streams_of_any_length_come_back),
-		BOTH(errors_have_the_class_of_their_cause),
-		BOTH(parallel_calls_all_get_their_answers),
-		BOTH(a_cancelled_call_ends_at_once),
+		ALL(a_text_comes_back),
+		ALL(streams_of_any_length_come_back),
+		ALL(errors_have_the_class_of_their_cause),
+		ALL(parallel_calls_all_get_their_answers),
+		ALL(a_cancelled_call_ends_at_once),
 		L(parallel_calls_do_not_dial_anew_each_time),
 		L(five_idle_connections_survive),
 		L(an_unreachable_service_is_a_network_error),
@@ -458,6 +560,9 @@ int main(void)
 		L(a_wrong_certificate_is_named_and_not_retried),
 		L(an_untrusted_client_is_refused),
 		L(discovery_tells_the_thumbprint),
+		Q(as_many_requests_at_a_time_as_were_asked_for),
+		Q(a_reply_may_come_after_the_serving_has_stopped),
+		Q(only_queue_endpoints_are_served_so),
 	};
 
 	halibut_set_log(NULL, NULL, 0);
