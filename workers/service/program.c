@@ -7,11 +7,11 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/split.h"
 #include "base/timespan.h"
 #include "intake.h"
 #include "bounds.h"
 #include "process.h"
-#include "split.h"
 
 /* A process and its call. */
 struct hbt_svc_slot {
@@ -585,7 +585,7 @@ static void add_program(struct hbt_svc *svc, struct hbt_program *cfg)
 	TAILQ_INIT(&p->slots);
 	TAILQ_INIT(&p->waiting);
 	TAILQ_INSERT_TAIL(&svc->programs, p, link);
-	if (hbt_svc_split(p->cfg.command, &p->argv, &p->refused) ==
+	if (hbt_split(p->cfg.command, &p->argv, &p->refused) ==
 	    HALIBUT_OK)
 		return;
 	log_error("service %s: %s", p->cfg.service, p->refused.message);

@@ -3,8 +3,8 @@
  * does it, without a shell: nothing is expanded, and nothing is started that
  * the line does not name.
  */
-#ifndef HBT_SERVICE_SPLIT_H
-#define HBT_SERVICE_SPLIT_H
+#ifndef HBT_BASE_SPLIT_H
+#define HBT_BASE_SPLIT_H
 
 #include "base/error.h"
 
@@ -15,6 +15,6 @@
  * left open, or an unquoted character that only a shell could obey
  * (| & ; < > ( ) $ `).
  */
-int hbt_svc_split(const char *command, char ***argv, struct halibut_error *err);
+int hbt_split(const char *command, char ***argv, struct halibut_error *err);
 
 #endif

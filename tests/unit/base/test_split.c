@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "split.h"
+#include "base/split.h"
 
 /* words: each with a | behind it. */
 static void check(const char *command, const char *words)
@@ -17,7 +17,7 @@ static void check(const char *command, const char *words)
 	char text[256] = "";
 	char **argv;
 
-	assert_int_equal(hbt_svc_split(command, &argv, &err), HALIBUT_OK);
+	assert_int_equal(hbt_split(command, &argv, &err), HALIBUT_OK);
 	for (size_t i = 0; argv[i] != NULL; i++) {
 		strcat(text, argv[i]);
 		strcat(text, "|");
@@ -31,7 +31,7 @@ static void check_refused(const char *command, const char *why)
 	struct halibut_error err = {0};
 	char **argv;
 
-	assert_int_equal(hbt_svc_split(command, &argv, &err), HALIBUT_EINVAL);
+	assert_int_equal(hbt_split(command, &argv, &err), HALIBUT_EINVAL);
 	assert_null(argv);
 	assert_non_null(strstr(err.message, why));
 	halibut_error_clear(&err);

@@ -1,5 +1,5 @@
 /* Command lines: see split.h. */
-#include "split.h"
+#include "base/split.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -105,7 +105,7 @@ static int read_word(struct splitter *s)
 	return rc;
 }
 
-int hbt_svc_split(const char *command, char ***argv, struct halibut_error *err)
+int hbt_split(const char *command, char ***argv, struct halibut_error *err)
 {
 	struct splitter s = {.command = command, .p = command, .err = err};
 	size_t len = strlen(command);
