@@ -218,9 +218,12 @@ void ex_receive_eof(struct hbt_exchange *ex)
 
 	if (ex->state == EX_CLOSED)
 		return;
+	/* What came before the end may be a preamble without its blank line;
+	 * nobody tells us of the end a second time. */
 	if (ex->state == EX_PREAMBLE && hbt_reader_eof(ex->reader, &ev)) {
 		take_event(ex, &ev);
-		return;
+		if (ex->state == EX_CLOSED)
+			return;
 	}
 	/* A peer that leaves between two calls has nothing to explain. */
 	if (ex->state == EX_READY || ex->state == EX_AWAIT_NEXT ||
