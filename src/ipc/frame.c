@@ -1,6 +1,7 @@
 /* Frames: see frame.h. */
 #include "ipc/frame.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -30,18 +31,26 @@ static void put_u32(uint8_t *p, uint32_t v)
 }
 
 size_t hbt_frame_header_put(uint8_t header[HBT_FRAME_HEADER_MAX],
-                            uint16_t type, uint32_t id, uint32_t flags,
+                            uint16_t type, uint32_t id, uint16_t flags,
                             uint64_t body_len)
 {
 	put_u16(header, MAGIC);
 	put_u16(header + 2, type);
 	put_u32(header + 4, id);
-	put_u32(header + 8, flags);
+	put_u16(header + 8, flags);
+	put_u16(header + 10, 0);
 	if ((flags & HBT_FRAME_MEMFD) == 0)
 		return HBT_FRAME_HEADER;
 	put_u32(header + HBT_FRAME_HEADER, (uint32_t)body_len);
 	put_u32(header + HBT_FRAME_HEADER + 4, (uint32_t)(body_len >> 32));
 	return HBT_FRAME_HEADER_MAX;
+}
+
+void hbt_frame_header_follow(uint8_t header[HBT_FRAME_HEADER], size_t body_len)
+{
+	assert(body_len <= HBT_FRAME_INLINE);
+	put_u16(header + 8, HBT_FRAME_FOLLOWED);
+	put_u16(header + 10, (uint16_t)body_len);
 }
 
 int hbt_frame_send(int fd, const struct iovec *iov, size_t n_iov,
@@ -155,49 +164,78 @@ void hbt_arrival_close(struct hbt_arrival *a)
 	a->n_fds = 0;
 }
 
-const char *hbt_frame_parse(const struct hbt_arrival *a, size_t max_body,
-                            struct hbt_frame *f)
+/* The descriptors beside a packet are those of its last frame. */
+static const char *check_descriptors(const struct hbt_arrival *a,
+                                     struct hbt_frame *f)
 {
-	struct hbt_rd r = hbt_rd_from(a->data, a->len);
-	uint16_t magic = hbt_rd_u16(&r);
-	size_t expected;
-	uint32_t flags;
+	size_t expected = (size_t)f->has_memfd + (size_t)f->has_fd;
 
-	*f = (struct hbt_frame){.type = hbt_rd_u16(&r)};
-	f->id = hbt_rd_u32(&r);
-	flags = hbt_rd_u32(&r);
-	if (a->too_long)
-		return "a frame over the limit";
-	if (r.status != HALIBUT_OK || magic != MAGIC)
-		return "something that is no frame of this version";
-	if ((flags & ~(uint32_t)(HBT_FRAME_MEMFD | HBT_FRAME_FD)) != 0)
-		return "unknown flags";
-	f->has_memfd = (flags & HBT_FRAME_MEMFD) != 0;
-	f->has_fd = (flags & HBT_FRAME_FD) != 0;
-
-	expected = (size_t)f->has_memfd + (size_t)f->has_fd;
 	if (a->n_fds > expected || (a->n_fds == expected && a->truncated))
 		return "more descriptors than the frame says";
 	if (a->n_fds < expected && !a->truncated)
 		return "fewer descriptors than the frame says";
 	f->lost = a->n_fds < expected;
+	return NULL;
+}
 
-	f->data = r.p;
-	f->len = r.left;
+static const char *take_followed(struct hbt_rd *r, size_t len,
+                                 struct hbt_frame *f)
+{
+	f->len = len;
+	f->data = hbt_rd_bytes(r, len);
+	return f->data != NULL ? NULL : "a frame that is shorter than it says";
+}
+
+static const char *take_last(const struct hbt_arrival *a, struct hbt_rd *r,
+                             struct hbt_frame *f)
+{
+	const char *why = check_descriptors(a, f);
+
+	if (why != NULL)
+		return why;
 	if (f->has_memfd) {
-		f->memfd_len = hbt_rd_u64(&r);
-		f->len = 0;
-		if (hbt_rd_finish(&r) != HALIBUT_OK)
+		f->memfd_len = hbt_rd_u64(r);
+		if (hbt_rd_finish(r) != HALIBUT_OK)
 			return "a frame without its body's length";
 	}
-	if (f->len > max_body || f->memfd_len > max_body)
-		return "a body over the limit";
+	f->len = r->left;
+	f->data = hbt_rd_bytes(r, r->left);
 	if (f->lost) {
 		/* They come in order, so the last is what is missing. */
 		f->has_fd = false;
 		f->has_memfd = f->has_memfd && a->n_fds > 0;
 	}
 	return NULL;
+}
+
+const char *hbt_frame_next(struct hbt_arrival *a, size_t max_body,
+                           struct hbt_frame *f)
+{
+	struct hbt_rd r = hbt_rd_from(a->data, a->len);
+	uint16_t magic = hbt_rd_u16(&r);
+	uint16_t flags, len;
+	const char *why;
+
+	*f = (struct hbt_frame){.type = hbt_rd_u16(&r)};
+	f->id = hbt_rd_u32(&r);
+	flags = hbt_rd_u16(&r);
+	len = hbt_rd_u16(&r);
+	if (a->too_long)
+		return "a frame over the limit";
+	if (r.status != HALIBUT_OK || magic != MAGIC)
+		return "something that is no frame of this version";
+	f->followed = flags == HBT_FRAME_FOLLOWED;
+	if (!f->followed &&
+	    (len != 0 || (flags & ~(HBT_FRAME_MEMFD | HBT_FRAME_FD)) != 0))
+		return "unknown flags";
+	f->has_memfd = (flags & HBT_FRAME_MEMFD) != 0;
+	f->has_fd = (flags & HBT_FRAME_FD) != 0;
+	why = f->followed ? take_followed(&r, len, f) : take_last(a, &r, f);
+	if (why == NULL && (f->len > max_body || f->memfd_len > max_body))
+		why = "a body over the limit";
+	a->data = r.p;
+	a->len = r.left;
+	return why;
 }
 
 uint8_t *hbt_frame_read_memfd(int fd, uint64_t len, const char **why)

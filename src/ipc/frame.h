@@ -17,14 +17,18 @@
 #define HBT_FRAME_FDS 2
 
 enum hbt_frame_flag {
-	HBT_FRAME_MEMFD = 1, /* the body is the first descriptor */
-	HBT_FRAME_FD = 2,    /* the message has one of its own, the last */
+	HBT_FRAME_MEMFD = 1,    /* the body is the first descriptor */
+	HBT_FRAME_FD = 2,       /* the message has one of its own, the last */
+	HBT_FRAME_FOLLOWED = 4, /* alone: the header has the body's length */
 };
 
 /* Returns its length; body_len is written for HBT_FRAME_MEMFD only. */
 size_t hbt_frame_header_put(uint8_t header[HBT_FRAME_HEADER_MAX],
-                            uint16_t type, uint32_t id, uint32_t flags,
+                            uint16_t type, uint32_t id, uint16_t flags,
                             uint64_t body_len);
+/* Another frame is put behind this one, which has no descriptors. */
+void hbt_frame_header_follow(uint8_t header[HBT_FRAME_HEADER],
+                             size_t body_len);
 
 /* The bytes to the kernel, with the descriptors, whole or not at all. Never
  * blocks. 0 or errno. */
@@ -34,6 +38,7 @@ int hbt_frame_send(int fd, const struct iovec *iov, size_t n_iov,
 /* A body as a sealed memfd, or -1. */
 int hbt_frame_memfd(const void *data, size_t len);
 
+/* A packet. hbt_frame_next() takes its frames from the front. */
 struct hbt_arrival {
 	const uint8_t *data;
 	size_t len;
@@ -43,7 +48,7 @@ struct hbt_arrival {
 	bool too_long;  /* nor all bytes */
 };
 
-/* The next frame into buf. Like recvmsg(): bytes, 0 at the end, or -1. */
+/* The next packet into buf. Like recvmsg(): bytes, 0 at the end, or -1. */
 ssize_t hbt_frame_receive(int fd, void *buf, size_t cap,
                           struct hbt_arrival *a);
 void hbt_arrival_close(struct hbt_arrival *a);
@@ -54,14 +59,15 @@ struct hbt_frame {
 	uint32_t id;
 	bool has_fd, has_memfd; /* they came */
 	bool lost;              /* they should have: no descriptor was free */
+	bool followed;          /* the packet has another one */
 	const uint8_t *data;    /* empty while it is in the memfd */
 	size_t len;
 	uint64_t memfd_len;
 };
 
-/* NULL, or what is wrong with it. */
-const char *hbt_frame_parse(const struct hbt_arrival *a, size_t max_body,
-                            struct hbt_frame *f);
+/* NULL, or what is wrong with it. To be called as long as f->followed. */
+const char *hbt_frame_next(struct hbt_arrival *a, size_t max_body,
+                           struct hbt_frame *f);
 
 /*
  * The body out of a memfd, malloced: what is in our own memory can neither

@@ -15,19 +15,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "ipc/frame.h"
+#include "ipc/packet.h"
 
 #define TURN_MESSAGES 64
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)
-
-/* A frame that the socket did not take yet. */
-struct waiting {
-	STAILQ_ENTRY(waiting) link;
-	int fds[HBT_FRAME_FDS];
-	size_t n_fds;
-	size_t weight; /* what it adds to unsent */
-	size_t len;
-	uint8_t data[];
-};
+/* So much does not wait for the end of the turn. */
+#define GATHER_BYTES ((size_t)64 * 1024)
 
 struct hbt_ipc {
 	const struct hbt_ipc_ops *ops;
@@ -36,10 +29,16 @@ struct hbt_ipc {
 	size_t max_body;
 	struct event *readable;
 	struct event *writable;
-	struct event *retry; /* the kernel is short of something: try again */
-	struct event *doom;  /* a send failed: look what is left to read */
-	STAILQ_HEAD(, waiting) out;
+	struct event *retry;  /* the kernel is short of something: try again */
+	struct event *doom;   /* a send failed: look what is left to read */
+	struct event *ending; /* the end of a turn in which something was sent */
+	struct event *again;  /* frames of a packet wait for the next turn */
+	TAILQ_HEAD(packets, hbt_packet) out;
+	struct hbt_packet *spare; /* one that was sent */
 	size_t unsent;
+	struct hbt_arrival packet; /* the one that is being handled, */
+	bool unfinished;           /*   when not all of it was */
+	bool blocked; /* the socket takes nothing: writable or retry is armed */
 	bool paused;
 	bool peer_gone; /* nothing can be sent any more */
 	bool closed;    /* closed() was called */
@@ -57,21 +56,25 @@ static void close_all(int *fds, size_t n)
 	}
 }
 
-static void waiting_free(struct waiting *f)
-{
-	close_all(f->fds, f->n_fds);
-	free(f);
-}
-
 static void drop_unsent(struct hbt_ipc *ipc)
 {
-	struct waiting *f;
+	struct hbt_packet *p;
 
-	while ((f = STAILQ_FIRST(&ipc->out)) != NULL) {
-		STAILQ_REMOVE_HEAD(&ipc->out, link);
-		waiting_free(f);
+	while ((p = TAILQ_FIRST(&ipc->out)) != NULL) {
+		TAILQ_REMOVE(&ipc->out, p, link);
+		hbt_packet_free(&p);
 	}
 	ipc->unsent = 0;
+}
+
+static void stop_events(struct hbt_ipc *ipc)
+{
+	event_del(ipc->readable);
+	event_del(ipc->writable);
+	event_del(ipc->retry);
+	event_del(ipc->doom);
+	event_del(ipc->ending);
+	event_del(ipc->again);
 }
 
 /* Sending */
@@ -84,6 +87,7 @@ static void lose_peer(struct hbt_ipc *ipc)
 	drop_unsent(ipc);
 	event_del(ipc->writable);
 	event_del(ipc->retry);
+	event_del(ipc->ending);
 	event_active(ipc->doom, EV_TIMEOUT, 0);
 }
 
@@ -94,6 +98,7 @@ static void wait_to_send(struct hbt_ipc *ipc, int err)
 	 * the latter ends. */
 	static const struct timeval pause = {.tv_usec = 10000};
 
+	ipc->blocked = true;
 	if (err == EAGAIN)
 		event_add(ipc->writable, NULL);
 	else if (err == ENOBUFS || err == ENOMEM || err == ETOOMANYREFS)
@@ -102,55 +107,95 @@ static void wait_to_send(struct hbt_ipc *ipc, int err)
 		lose_peer(ipc);
 }
 
+/* One is kept, so that a turn's packet needs no memory of its own. */
+static void packet_was_sent(struct hbt_ipc *ipc, struct hbt_packet *p)
+{
+	ipc->unsent -= p->weight;
+	if (ipc->spare == NULL || ipc->spare->cap < p->cap) {
+		struct hbt_packet *other = ipc->spare;
+
+		hbt_packet_reset(p);
+		ipc->spare = p;
+		p = other;
+	}
+	hbt_packet_free(&p);
+}
+
 static void flush(struct hbt_ipc *ipc)
 {
-	struct waiting *f;
+	struct hbt_packet *p;
 
-	while ((f = STAILQ_FIRST(&ipc->out)) != NULL) {
-		struct iovec iov = {.iov_base = f->data, .iov_len = f->len};
-		int err = hbt_frame_send(ipc->fd, &iov, 1, f->fds, f->n_fds);
+	while ((p = TAILQ_FIRST(&ipc->out)) != NULL) {
+		struct iovec iov = {.iov_base = p->data, .iov_len = p->len};
+		int err = hbt_frame_send(ipc->fd, &iov, 1, p->fds, p->n_fds);
 
 		if (err != 0) {
 			wait_to_send(ipc, err);
 			return;
 		}
-		STAILQ_REMOVE_HEAD(&ipc->out, link);
-		ipc->unsent -= f->weight;
-		waiting_free(f);
+		TAILQ_REMOVE(&ipc->out, p, link);
+		packet_was_sent(ipc, p);
 	}
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
+	struct hbt_ipc *ipc = arg;
+
 	(void)fd;
 	(void)what;
-	flush(arg);
+	ipc->blocked = false;
+	flush(ipc);
 }
 
-/* Copies the frame behind those that wait; takes fds over unless it fails. */
-static int enqueue(struct hbt_ipc *ipc, const struct iovec *iov, size_t n_iov,
+static void on_ending(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_ipc *ipc = arg;
+
+	(void)fd;
+	(void)what;
+	if (!ipc->blocked)
+		flush(ipc);
+}
+
+/* An empty one that is in no list; NULL: no memory. */
+static struct hbt_packet *take_spare(struct hbt_ipc *ipc)
+{
+	struct hbt_packet *p = ipc->spare;
+
+	ipc->spare = NULL;
+	return p != NULL ? p : hbt_packet_new();
+}
+
+/*
+ * Puts a frame behind those that wait, and sees to it that they leave. The
+ * descriptors are the packet's unless it fails.
+ */
+static int enqueue(struct hbt_ipc *ipc, const uint8_t *header,
+                   size_t header_len, const void *data, size_t len,
                    const int *fds, size_t n_fds, size_t body_len)
 {
-	struct waiting *f;
-	size_t len = 0;
+	struct hbt_packet *p = TAILQ_LAST(&ipc->out, packets);
+	size_t behind = header_len - HBT_FRAME_HEADER + len;
+	bool fresh = p == NULL || !hbt_packet_has_room(p, behind);
 
-	for (size_t i = 0; i < n_iov; i++)
-		len += iov[i].iov_len;
-	if ((f = malloc(sizeof(*f) + len)) == NULL)
+	if (fresh && (p = take_spare(ipc)) == NULL)
 		return HALIBUT_ENOMEM;
-	f->len = 0;
-	for (size_t i = 0; i < n_iov; i++) {
-		if (iov[i].iov_len > 0)
-			memcpy(f->data + f->len, iov[i].iov_base,
-			       iov[i].iov_len);
-		f->len += iov[i].iov_len;
+	if (!hbt_packet_add(p, header, header_len, data, len, fds, n_fds)) {
+		if (fresh)
+			ipc->spare = p;
+		return HALIBUT_ENOMEM;
 	}
-	f->n_fds = n_fds;
-	if (n_fds > 0)
-		memcpy(f->fds, fds, n_fds * sizeof(*fds));
-	f->weight = HBT_FRAME_HEADER + body_len;
-	ipc->unsent += f->weight;
-	STAILQ_INSERT_TAIL(&ipc->out, f, link);
+	if (fresh)
+		TAILQ_INSERT_TAIL(&ipc->out, p, link);
+	p->weight += HBT_FRAME_HEADER + body_len;
+	ipc->unsent += HBT_FRAME_HEADER + body_len;
+	if (ipc->blocked)
+		return HALIBUT_OK;
+	if (ipc->unsent >= GATHER_BYTES)
+		flush(ipc);
+	else
+		event_active(ipc->ending, EV_TIMEOUT, 0);
 	return HALIBUT_OK;
 }
 
@@ -158,15 +203,10 @@ int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
                  const void *data, size_t len, int fd)
 {
 	uint8_t header[HBT_FRAME_HEADER_MAX];
-	struct iovec iov[2] = {
-		{.iov_base = header},
-		{.iov_base = (void *)data, .iov_len = len},
-	};
 	int fds[HBT_FRAME_FDS] = {-1, -1};
-	size_t n_fds = 0;
-	uint32_t flags = 0;
+	size_t header_len, n_fds = 0;
+	uint16_t flags = 0;
 	int rc = HALIBUT_OK;
-	int err = EAGAIN;
 
 	if (ipc->peer_gone || ipc->closed) {
 		if (fd >= 0)
@@ -178,23 +218,18 @@ int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
 		if ((fds[n_fds] = hbt_frame_memfd(data, len)) < 0)
 			rc = HALIBUT_ENOMEM;
 		n_fds++;
-		iov[1].iov_len = 0;
 	}
 	if (fd >= 0) {
 		flags |= HBT_FRAME_FD;
 		fds[n_fds++] = fd;
 	}
-	iov[0].iov_len = hbt_frame_header_put(header, type, id, flags, len);
-
-	if (rc == HALIBUT_OK && STAILQ_EMPTY(&ipc->out)) {
-		err = hbt_frame_send(ipc->fd, iov, 2, fds, n_fds);
-		if (err != 0)
-			wait_to_send(ipc, err);
-	}
-	if (rc == HALIBUT_OK && err != 0 && !ipc->peer_gone &&
-	    (rc = enqueue(ipc, iov, 2, fds, n_fds, len)) == HALIBUT_OK)
-		n_fds = 0; /* they wait as well */
-	close_all(fds, n_fds);
+	header_len = hbt_frame_header_put(header, type, id, flags, len);
+	if (rc == HALIBUT_OK)
+		rc = enqueue(ipc, header, header_len, data,
+		             flags & HBT_FRAME_MEMFD ? 0 : len, fds, n_fds,
+		             len);
+	if (rc != HALIBUT_OK)
+		close_all(fds, n_fds);
 	return rc;
 }
 
@@ -219,10 +254,9 @@ static void close_channel(struct hbt_ipc *ipc, const char *fmt, ...)
 	va_end(ap);
 	ipc->closed = true;
 	drop_unsent(ipc);
-	event_del(ipc->readable);
-	event_del(ipc->writable);
-	event_del(ipc->retry);
-	event_del(ipc->doom);
+	stop_events(ipc);
+	hbt_arrival_close(&ipc->packet);
+	ipc->unfinished = false;
 	ipc->ops->closed(ipc->arg, why);
 }
 
@@ -235,16 +269,16 @@ static void warn_of_lost(const struct hbt_ipc_msg *msg)
 }
 
 /*
- * One frame. What it brought is either in the message that the handler gets,
- * or closed here. NULL, or what the other side did wrong.
+ * The next frame of the packet. What it brought is either in the message that
+ * the handler gets, or closed here. NULL, or what the other side did wrong.
  */
-static const char *handle(struct hbt_ipc *ipc, struct hbt_arrival *a,
-                          size_t *used)
+static const char *handle(struct hbt_ipc *ipc, size_t *used)
 {
+	struct hbt_arrival *a = &ipc->packet;
 	struct hbt_ipc_msg msg = {.fd = -1};
 	uint8_t *body = NULL;
 	struct hbt_frame f;
-	const char *why = hbt_frame_parse(a, ipc->max_body, &f);
+	const char *why = hbt_frame_next(a, ipc->max_body, &f);
 
 	if (why != NULL)
 		return why;
@@ -267,7 +301,9 @@ static const char *handle(struct hbt_ipc *ipc, struct hbt_arrival *a,
 		msg.fd = a->fds[a->n_fds - 1];
 		a->fds[a->n_fds - 1] = -1;
 	}
-	hbt_arrival_close(a); /* before the handler needs some */
+	ipc->unfinished = f.followed;
+	if (!f.followed)
+		hbt_arrival_close(a); /* before the handler needs some */
 	*used += HBT_FRAME_HEADER + msg.len;
 	if (msg.lost)
 		warn_of_lost(&msg);
@@ -278,41 +314,68 @@ static const char *handle(struct hbt_ipc *ipc, struct hbt_arrival *a,
 	return NULL;
 }
 
+enum arrived {
+	ARRIVED_PACKET,
+	ARRIVED_NOTHING, /* for now */
+	ARRIVED_END,     /* closed() was called */
+	ARRIVED_AGAIN,   /* nothing, but trying again helps */
+};
+
+static enum arrived receive(struct hbt_ipc *ipc)
+{
+	ssize_t n = hbt_frame_receive(ipc->fd, ipc->in, sizeof(ipc->in),
+	                              &ipc->packet);
+
+	if (n > 0) {
+		ipc->unfinished = true;
+		return ARRIVED_PACKET;
+	}
+	if (n == 0) {
+		close_channel(ipc, "the other process ended");
+		return ARRIVED_END;
+	}
+	/* A reset is told once, before what the other side still said and its
+	 * end. */
+	if (errno == EINTR || errno == ECONNRESET || errno == ENOMEM)
+		return ARRIVED_AGAIN;
+	if (errno == EAGAIN)
+		return ARRIVED_NOTHING;
+	close_channel(ipc, "cannot read: %s", strerror(errno));
+	return ARRIVED_END;
+}
+
+/* The socket may not become readable again for what we have of it. */
+static void go_on_next_turn(struct hbt_ipc *ipc)
+{
+	static const struct timeval at_once;
+
+	if (ipc->unfinished && !ipc->paused)
+		event_add(ipc->again, &at_once);
+}
+
 /* Reads up to a turn's worth. True when more may be there. */
 static bool read_turn(struct hbt_ipc *ipc)
 {
 	size_t used = 0;
 
 	for (int i = 0; i < TURN_MESSAGES && used < TURN_BYTES; i++) {
-		struct hbt_arrival a;
+		enum arrived what = ARRIVED_PACKET;
 		const char *why;
-		ssize_t n = hbt_frame_receive(ipc->fd, ipc->in,
-		                              sizeof(ipc->in), &a);
 
-		if (n < 0 && (errno == EINTR || errno == ECONNRESET)) {
-			/* A reset is told once, before what the other side
-			 * still said and its end. */
+		if (!ipc->unfinished)
+			what = receive(ipc);
+		if (what == ARRIVED_AGAIN)
 			continue;
-		}
-		if (n < 0 && (errno == EAGAIN || errno == ENOMEM))
-			return errno == ENOMEM;
-		if (n < 0) {
-			close_channel(ipc, "cannot read: %s", strerror(errno));
+		if (what != ARRIVED_PACKET)
 			return false;
-		}
-		if (n == 0) {
-			hbt_arrival_close(&a);
-			close_channel(ipc, "the other process ended");
-			return false;
-		}
-		if ((why = handle(ipc, &a, &used)) != NULL) {
-			hbt_arrival_close(&a);
+		if ((why = handle(ipc, &used)) != NULL) {
 			close_channel(ipc, "the other process sent %s", why);
 			return false;
 		}
 		if (ipc->freed || ipc->paused)
 			return false;
 	}
+	go_on_next_turn(ipc);
 	return true;
 }
 
@@ -327,6 +390,12 @@ static void destroy(struct hbt_ipc *ipc)
 		event_free(ipc->retry);
 	if (ipc->doom != NULL)
 		event_free(ipc->doom);
+	if (ipc->ending != NULL)
+		event_free(ipc->ending);
+	if (ipc->again != NULL)
+		event_free(ipc->again);
+	hbt_packet_free(&ipc->spare);
+	hbt_arrival_close(&ipc->packet);
 	if (ipc->fd >= 0)
 		close(ipc->fd);
 	free(ipc);
@@ -338,6 +407,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (ipc->unfinished)
+		event_del(ipc->again); /* this is its turn */
 	ipc->handling = true;
 	read_turn(ipc);
 	ipc->handling = false;
@@ -372,10 +443,13 @@ void hbt_ipc_pause(struct hbt_ipc *ipc, bool paused)
 	if (ipc->paused == paused || ipc->closed)
 		return;
 	ipc->paused = paused;
-	if (paused)
+	if (paused) {
 		event_del(ipc->readable);
-	else
+		event_del(ipc->again);
+	} else {
 		event_add(ipc->readable, NULL);
+		go_on_next_turn(ipc);
+	}
 }
 
 int hbt_ipc_take_fd(struct hbt_ipc_msg *msg)
@@ -414,7 +488,7 @@ int hbt_ipc_new(struct hbt_ipc **out, struct event_base *base, int fd,
 		return rc;
 	}
 	memset(ipc, 0, offsetof(struct hbt_ipc, in));
-	STAILQ_INIT(&ipc->out);
+	TAILQ_INIT(&ipc->out);
 	ipc->ops = ops;
 	ipc->arg = arg;
 	ipc->max_body = max_body;
@@ -427,8 +501,11 @@ int hbt_ipc_new(struct hbt_ipc **out, struct event_base *base, int fd,
 	ipc->writable = event_new(base, fd, EV_WRITE, on_writable, ipc);
 	ipc->retry = event_new(base, -1, 0, on_writable, ipc);
 	ipc->doom = event_new(base, -1, 0, on_doom, ipc);
+	ipc->ending = event_new(base, -1, 0, on_ending, ipc);
+	ipc->again = event_new(base, -1, 0, on_readable, ipc);
 	if (ipc->readable == NULL || ipc->writable == NULL ||
-	    ipc->retry == NULL || ipc->doom == NULL ||
+	    ipc->retry == NULL || ipc->doom == NULL || ipc->ending == NULL ||
+	    ipc->again == NULL ||
 	    event_add(ipc->readable, NULL) != 0)
 		goto fail;
 	*out = ipc;
@@ -449,10 +526,7 @@ void hbt_ipc_free(struct hbt_ipc **ipcp)
 	if (!ipc->closed && !ipc->peer_gone)
 		flush(ipc);
 	ipc->freed = true;
-	event_del(ipc->readable);
-	event_del(ipc->writable);
-	event_del(ipc->retry);
-	event_del(ipc->doom);
+	stop_events(ipc);
 	if (!ipc->handling) {
 		destroy(ipc);
 		return;

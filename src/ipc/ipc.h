@@ -4,9 +4,15 @@
  * together or not at all.
  *
  * A frame is a header of 12 bytes (magic and version u16, type u16, id u32,
- * flags u32, little-endian) and a body. Bodies over 32 KiB travel as a memfd:
- * the frame then has their length (u64) instead. The memfd is sealed, so
- * nobody can change or shorten it any more; the receiver insists on that.
+ * flags u16, length u16, little-endian) and a body. Bodies over 32 KiB travel
+ * as a memfd: the frame then has their length (u64) instead. The memfd is
+ * sealed, so nobody can change or shorten it any more; the receiver insists on
+ * that.
+ *
+ * What is sent in one loop turn leaves at its end, several frames in a packet
+ * of up to 32 KiB. The length in the header is that of a body that another
+ * frame follows; the last body goes to the end of the packet, and only the
+ * last frame may have descriptors.
  */
 #ifndef HBT_IPC_IPC_H
 #define HBT_IPC_IPC_H
@@ -55,8 +61,9 @@ void hbt_ipc_free(struct hbt_ipc **ipc);
 /*
  * Queues one message. From here on the channel owns fd, sent or not, and
  * closes it; pass -1 for none. Fails only with HALIBUT_ENOMEM (a memfd that
- * cannot be made counts as that). Never calls back. What is sent to a process
- * that is gone is dropped, and closed() follows.
+ * cannot be made counts as that). Never calls back. It leaves at the end of
+ * the loop's turn, or earlier when there is much of it. What is sent to a
+ * process that is gone is dropped, and closed() follows.
  */
 int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
                  const void *data, size_t len, int fd);

@@ -365,7 +365,7 @@ IPC_NAME = {v: k for k, v in IPC.items()}
 STATUS_NAME = {v: k for k, v in STATUS.items()}
 
 _MAGIC = ord("H") | 1 << 8
-_MEMFD, _FD = 1, 2
+_MEMFD, _FD, _FOLLOWED = 1, 2, 4
 _INLINE = 32 * 1024
 
 
@@ -385,6 +385,7 @@ class Channel:
 
     def __init__(self, sock):
         self.sock = sock
+        self.packet, self.fds = b"", []  # frames that came with others
 
     @staticmethod
     def pair():
@@ -421,6 +422,8 @@ class Channel:
 
     def receive(self, timeout=20):
         """The next frame; None at the end."""
+        if self.packet:
+            return self._next_frame()
         if not select.select([self.sock], [], [], timeout)[0]:
             raise TimeoutError("the other process says nothing")
         data, ancillary, _, _ = self.sock.recvmsg(
@@ -431,10 +434,20 @@ class Channel:
         for level, kind, raw in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(raw[:len(raw) - len(raw) % fds.itemsize])
-        fds = list(fds)
-        magic, kind, ident, flags = struct.unpack_from("<HHII", data)
+        self.packet = data
+        self.fds = list(fds)
+        return self._next_frame()
+
+    def _next_frame(self):
+        data, fds = self.packet, self.fds
+        magic, kind, ident, flags, size = struct.unpack_from("<HHIHH", data)
         if magic != _MAGIC:
             raise ValueError("not a frame")
+        if flags == _FOLLOWED:
+            self.packet = data[12 + size:]
+            return Frame(IPC_NAME.get(kind, kind), ident, data[12:12 + size],
+                         None)
+        self.packet = b""
         body = data[12:]
         if flags & _MEMFD:
             memory = fds.pop(0)

@@ -313,7 +313,7 @@ static void one_turn_handles_at_most_64_messages(void **state)
 	(void)state;
 	for (uint32_t id = 0; id < 200; id++)
 		hbt_ipc_send(a.ipc, 1, id, NULL, 0, -1);
-	event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+	await(b.messages > 0);
 	assert_in_range(b.messages, 1, 64);
 	await(b.messages == 200);
 }
@@ -322,6 +322,68 @@ static void pause_me(struct side *s, struct hbt_ipc_msg *msg)
 {
 	(void)msg;
 	hbt_ipc_pause(s->ipc, true);
+}
+
+static int packets_until_end(int fd)
+{
+	uint8_t buf[64 * 1024];
+	int n = 0;
+
+	while (recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		n++;
+	return n;
+}
+
+static void what_is_sent_in_one_turn_leaves_in_one_packet(void **state)
+{
+	(void)state;
+	for (uint32_t id = 0; id < 10; id++)
+		hbt_ipc_send(b.ipc, 1, id, "some body", 9, -1);
+	assert_int_equal(packets_until_end(raw), 0);
+	event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+	assert_int_equal(packets_until_end(raw), 1);
+	assert_int_equal(hbt_ipc_unsent(b.ipc), 0);
+}
+
+static void what_is_much_does_not_wait_for_the_turns_end(void **state)
+{
+	static uint8_t body[INLINE_BYTES];
+
+	(void)state;
+	hbt_ipc_send(b.ipc, 1, 1, body, sizeof(body), -1);
+	hbt_ipc_send(b.ipc, 1, 2, body, sizeof(body), -1);
+	assert_int_equal(packets_until_end(raw), 2);
+}
+
+static void the_rest_of_a_packet_waits_for_the_end_of_a_pause(void **state)
+{
+	(void)state;
+	b.then = pause_me;
+	hbt_ipc_send(a.ipc, 1, 1, "one", 3, -1);
+	hbt_ipc_send(a.ipc, 1, 2, "two", 3, -1);
+	hbt_ipc_send(a.ipc, 1, 3, "three", 5, pipe_with("its pipe"));
+	for (int n = 1; n <= 3; n++) {
+		await(b.messages == n);
+		for (int i = 0; i < 10; i++)
+			event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+		assert_int_equal(b.messages, n);
+		b.then = n < 2 ? pause_me : take;
+		hbt_ipc_pause(b.ipc, false);
+	}
+	assert_pipe_has(b.fd, "its pipe");
+}
+
+static void the_rest_of_a_packet_goes_with_its_channel(void **state)
+{
+	int before = open_descriptors();
+
+	(void)state;
+	b.then = pause_me;
+	hbt_ipc_send(a.ipc, 1, 1, "one", 3, -1);
+	hbt_ipc_send(a.ipc, 1, 2, "two", 3, pipe_with("never taken"));
+	await(b.messages == 1);
+	hbt_ipc_free(&b.ipc);
+	assert_int_equal(open_descriptors(), before - 1);
 }
 
 static void a_handler_may_pause_its_channel(void **state)
@@ -393,9 +455,9 @@ static void sending_to_the_dead_reads_their_words_first(void **state)
 		assert_int_equal(hbt_ipc_send(b.ipc, 1, 1, "x", 1,
 		                              pipe_with("")),
 		                 HALIBUT_OK);
-	assert_int_equal(open_descriptors(), before);
 	assert_int_equal(b.closed, 0); /* not from inside send */
 	await(b.closed == 1);
+	assert_int_equal(open_descriptors(), before);
 	assert_int_equal(b.messages, 1);
 	assert_int_equal(hbt_ipc_unsent(b.ipc), 0);
 	hbt_ipc_send(b.ipc, 1, 1, "x", 1, pipe_with(""));
@@ -419,8 +481,11 @@ static void a_killed_process_is_noticed_after_its_messages(void **state)
 	(void)state;
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		event_reinit(base);
+		hbt_ipc_free(&b.ipc);
 		for (uint32_t id = 0; id < 100; id++)
 			hbt_ipc_send(a.ipc, 1, id, "from a child", 12, -1);
+		event_base_loop(base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
 		kill(getpid(), SIGKILL);
 	}
 	/* Our copy of the child's end would keep it open. */
@@ -627,8 +692,81 @@ static void a_frame_over_the_limit_is_refused(void **state)
 static void unknown_flags_are_refused(void **state)
 {
 	(void)state;
-	send_raw(frame, frame_make(MAGIC, 4, "", 0), NULL, 0);
+	send_raw(frame, frame_make(MAGIC, 8, "", 0), NULL, 0);
 	assert_closed_with("the other process sent unknown flags");
+}
+
+static void a_length_that_is_of_no_use_is_refused(void **state)
+{
+	(void)state;
+	frame_make(MAGIC, 0, "abc", 3);
+	frame[10] = 3;
+	send_raw(frame, 15, NULL, 0);
+	assert_closed_with("the other process sent unknown flags");
+}
+
+/* Puts a frame with FOLLOWED in front of one that is the last. */
+static size_t packet_make(uint16_t first_len, uint32_t last_flags)
+{
+	uint8_t first[12 + 3];
+
+	frame_make(MAGIC, 4, "abc", 3);
+	frame[10] = (uint8_t)first_len;
+	memcpy(first, frame, sizeof(first));
+	frame_make(MAGIC, last_flags, "defg", 4);
+	memmove(frame + sizeof(first), frame, 16);
+	memcpy(frame, first, sizeof(first));
+	return sizeof(first) + 16;
+}
+
+static void check_packet(struct side *s, struct hbt_ipc_msg *msg)
+{
+	assert_int_equal(msg->len, s->messages == 1 ? 3 : 4);
+	assert_memory_equal(msg->data, s->messages == 1 ? "abc" : "defg",
+	                    msg->len);
+	assert_int_equal(msg->fd >= 0, s->messages == 2);
+}
+
+static void frames_of_a_packet_come_one_by_one(void **state)
+{
+	int fd = pipe_with("");
+
+	(void)state;
+	b.then = check_packet;
+	send_raw(frame, packet_make(3, 2), &fd, 1);
+	await(b.messages == 2);
+	assert_int_equal(b.closed, 0);
+}
+
+static void a_frame_that_is_shorter_than_it_says_is_refused(void **state)
+{
+	(void)state;
+	send_raw(frame, packet_make(20, 0), NULL, 0);
+	assert_closed_with("the other process sent a frame that is shorter "
+	                   "than it says");
+}
+
+static void a_packet_without_its_last_frame_is_refused(void **state)
+{
+	(void)state;
+	packet_make(3, 0);
+	send_raw(frame, 15, NULL, 0);
+	await(b.closed == 1);
+	assert_int_equal(b.messages, 1);
+	assert_string_equal(b.why, "the other process sent something that is "
+	                           "no frame of this version");
+}
+
+static void descriptors_before_a_packets_end_are_refused(void **state)
+{
+	int fd = pipe_with(""), before = open_descriptors() - 1;
+
+	(void)state;
+	packet_make(3, 0);
+	frame[8] = 4 | 2;
+	send_raw(frame, 31, &fd, 1);
+	assert_closed_with("the other process sent unknown flags");
+	assert_int_equal(open_descriptors(), before);
 }
 
 static void more_descriptors_than_said_are_refused_and_closed(void **state)
@@ -756,6 +894,10 @@ int main(void)
 		TEST(a_full_socket_never_mixes_descriptors_up),
 		TEST(messages_keep_their_order_through_the_queue),
 		TEST(one_turn_handles_at_most_64_messages),
+		RAW(what_is_sent_in_one_turn_leaves_in_one_packet),
+		RAW(what_is_much_does_not_wait_for_the_turns_end),
+		TEST(the_rest_of_a_packet_waits_for_the_end_of_a_pause),
+		TEST(the_rest_of_a_packet_goes_with_its_channel),
 		TEST(a_handler_may_pause_its_channel),
 		TEST(a_handler_may_free_its_channel),
 		TEST(what_was_sent_before_free_arrives_then_the_end),
@@ -770,6 +912,11 @@ int main(void)
 		RAW(a_short_frame_is_refused),
 		RAW(a_frame_over_the_limit_is_refused),
 		RAW(unknown_flags_are_refused),
+		RAW(a_length_that_is_of_no_use_is_refused),
+		RAW(frames_of_a_packet_come_one_by_one),
+		RAW(a_frame_that_is_shorter_than_it_says_is_refused),
+		RAW(a_packet_without_its_last_frame_is_refused),
+		RAW(descriptors_before_a_packets_end_are_refused),
 		RAW(more_descriptors_than_said_are_refused_and_closed),
 		RAW(three_descriptors_are_refused_and_closed),
 		RAW(fewer_descriptors_than_said_are_refused),
