@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/timespan.h"
 #include "master/config_units.h"
+#include "store/child.h"
 
 /* A worker that lived as long is healthy: its delay starts anew. */
 #define HEALTHY_MS 60000
@@ -192,12 +193,16 @@ void hbt_workers_reap(struct hbt_workers *ws)
 	pid_t pid;
 
 	/* -1: as process 1 of a container we reap the children of others. */
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		for (size_t i = 0; i < ws->n; i++)
-			if (ws->v[i]->pid == pid) {
-				reaped(ws->v[i], status);
-				break;
-			}
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		size_t i = 0;
+
+		if (hbt_child_reaped(pid, status))
+			continue; /* a program of the Redis queue's */
+		while (i < ws->n && ws->v[i]->pid != pid)
+			i++;
+		if (i < ws->n)
+			reaped(ws->v[i], status);
+	}
 }
 
 /* Messages */

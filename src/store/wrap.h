@@ -25,11 +25,12 @@ void hbt_wrappers_free(struct hbt_wrappers **w);
 /* Wrapping and unwrapping end before they return: no program is among them. */
 int hbt_wrappers_are_immediate(const struct hbt_wrappers *w);
 
-/* From the loop, or, for immediate ones only, from inside. data: malloced,
- * the callee's; NULL with err. */
+/* From the loop; from inside for immediate ones, and when there is no memory
+ * to begin with. data: malloced, the callee's; NULL with err. */
 typedef void (*hbt_wrapped_fn)(void *arg, uint8_t *data, size_t len,
                                const struct halibut_error *err);
-/* data: malloced; taken over. *out is NULL when it has ended already. */
+/* data: malloced; taken over. *out is NULL when it has ended already, and is
+ * gone once done was called. */
 void hbt_wrap(struct hbt_wrapping **out, struct hbt_wrappers *w,
               uint8_t *data, size_t len, hbt_wrapped_fn done, void *arg);
 void hbt_unwrap(struct hbt_wrapping **out, struct hbt_wrappers *w,
