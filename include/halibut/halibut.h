@@ -229,7 +229,8 @@ int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
 /*
  * Starts it and runs the loop until it is done; for programs that have
  * nothing else to do (other callbacks of the runtime are served meanwhile).
- * Returns the status of the call.
+ * Returns the status of the call. A loop that is stopped meanwhile cancels the
+ * call; inside a callback of the loop it is cancelled too: HALIBUT_EINVAL.
  */
 int halibut_call_wait(struct halibut_call *call);
 /*
@@ -338,7 +339,12 @@ void halibut_serve_queue_stop(struct halibut_queue_serving **s);
 
 /* ---- Discovery and logs ---- */
 
-/* Asks the acceptor at url for its thumbprint; blocks. wire 14 */
+/*
+ * Asks the acceptor at url for its thumbprint; runs the loop until then. Fails
+ * as a connection does, with HALIBUT_EINVAL inside a callback of the loop, and
+ * with HALIBUT_ECONNECTING_CANCELLED when the loop is stopped meanwhile.
+ * wire 14
+ */
 int halibut_discover(struct halibut_runtime *rt, const char *url,
                      char thumbprint[HALIBUT_THUMBPRINT_SIZE],
                      struct halibut_error *err);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/uri.h"
+#include "runtime/loop.h"
 #include "runtime/runtime.h"
 #include "runtime/streams.h"
 #include "runtime/value.h"
@@ -322,16 +323,10 @@ int halibut_call_wait(struct halibut_call *call)
 	if (!call->started && (rc = halibut_call_start(call, NULL, NULL)) != 0)
 		return rc;
 	base = call->rt->base;
-	while (!call->is_done) {
-		rc = event_base_loop(base,
-		                     EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
-		/* The loop runs already, further up the stack: we cannot. */
-		if (rc < 0) {
-			halibut_call_cancel(call);
-			return HALIBUT_EINVAL;
-		}
-		if (event_base_got_break(base) || event_base_got_exit(base))
-			halibut_call_cancel(call);
+	while ((rc = hbt_loop_until(base, &call->is_done)) != HALIBUT_OK) {
+		halibut_call_cancel(call);
+		if (rc == HALIBUT_EINVAL)
+			return rc;
 	}
 	return (int)call->error.status;
 }

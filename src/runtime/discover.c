@@ -1,5 +1,6 @@
 /* Discovery: which certificate does an acceptor have? wire-protocol 14 */
 #include "runtime/discover.h"
+#include "runtime/loop.h"
 #include "runtime/runtime.h"
 #include "wire/writer.h"
 
@@ -71,14 +72,16 @@ int hbt_discover(struct event_base *base, struct evdns_base *dns,
 		hbt_endpoint_fini(&e);
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	}
-	while (!d.done &&
-	       event_base_loop(base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) >=
-	               0)
-		;
-	if (!d.done) /* it runs already, further up the stack */
-		d.status = hbt_error_set(err, HALIBUT_EINVAL,
+	rc = hbt_loop_until(base, &d.done);
+	if (rc == HALIBUT_EINVAL)
+		d.status = hbt_error_set(err, rc,
 		                         "discovery runs the loop, and so "
 		                         "cannot be used from its callbacks");
+	else if (rc != HALIBUT_OK)
+		d.status = hbt_error_set(err, rc,
+		                         "the loop was ended before %s had "
+		                         "shown its certificate",
+		                         url);
 	/* Nothing that the acceptor still says is of interest: no flush. */
 	if (d.status == 0)
 		hbt_conn_flush(d.conn);

@@ -11,6 +11,8 @@
 /* cmocka wants those four before it */
 #include <cmocka.h>
 #include <event2/event.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "halibut/halibut.h"
 #include "runtime/runtime.h"
@@ -452,6 +454,99 @@ static void discovery_tells_the_thumbprint(void **state)
 	                    halibut_runtime_thumbprint(p->service));
 }
 
+static struct discovering {
+	struct halibut_runtime *rt;
+	char url[64];
+	struct halibut_error err;
+	int status;
+} discovering;
+
+static void discover_now(evutil_socket_t fd, short what, void *arg)
+{
+	struct discovering *d = arg;
+	char thumbprint[HALIBUT_THUMBPRINT_SIZE];
+
+	(void)fd;
+	(void)what;
+	d->status = halibut_discover(d->rt, d->url, thumbprint, &d->err);
+}
+
+static void discovery_inside_of_a_callback_is_refused(void **state)
+{
+	struct pair *p = *state;
+	struct discovering *d = &discovering;
+
+	d->rt = p->client;
+	snprintf(d->url, sizeof(d->url), "https://127.0.0.1:%u", p->port);
+	event_base_once(p->base, -1, EV_TIMEOUT, discover_now, d,
+	                &(struct timeval){0});
+	event_base_loop(p->base, EVLOOP_ONCE);
+	assert_int_equal(d->status, HALIBUT_EINVAL);
+	assert_non_null(strstr(d->err.message, "callback"));
+	halibut_error_clear(&d->err);
+	discover_now(-1, 0, d); /* and life goes on */
+	assert_int_equal(d->status, HALIBUT_OK);
+}
+
+static void wait_now(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	discovering.status = halibut_call_wait(arg);
+}
+
+static void so_is_the_wait_for_a_call(void **state)
+{
+	struct pair *p = *state;
+	struct halibut_call *call = new_call(p, "SayHello");
+
+	event_base_once(p->base, -1, EV_TIMEOUT, wait_now, call,
+	                &(struct timeval){0});
+	event_base_loop(p->base, EVLOOP_ONCE);
+	assert_int_equal(discovering.status, HALIBUT_EINVAL);
+	halibut_call_free(&call);
+}
+
+static void stop_now(evutil_socket_t fd, short what, void *arg)
+{
+	struct pair *p = arg;
+
+	(void)fd;
+	if (what == EV_TIMEOUT)
+		halibut_runtime_stop(p->client);
+	else
+		event_base_loopexit(p->base, NULL);
+}
+
+/* The port is open, but nobody speaks: it would take a minute. */
+static void whoever_ends_the_loop_ends_discovery(void **state)
+{
+	struct pair *p = *state;
+	struct discovering *d = &discovering;
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, size), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &size), 0);
+	d->rt = p->client;
+	snprintf(d->url, sizeof(d->url), "https://127.0.0.1:%u",
+	         ntohs(sa.sin_port));
+	for (int i = 0; i < 2; i++) {
+		struct event *ev = event_new(p->base, -1, 0, stop_now, p);
+
+		event_active(ev, i == 0 ? EV_TIMEOUT : EV_READ, 0);
+		discover_now(-1, 0, d);
+		assert_int_equal(d->status, HALIBUT_ECONNECTING_CANCELLED);
+		assert_non_null(strstr(d->err.message, d->url));
+		halibut_error_clear(&d->err);
+		event_free(ev);
+	}
+	close(fd);
+}
+
 struct kept_requests {
 	struct halibut_request *req[3];
 	int n;
@@ -560,6 +655,9 @@ int main(void)
 		L(a_wrong_certificate_is_named_and_not_retried),
 		L(an_untrusted_client_is_refused),
 		L(discovery_tells_the_thumbprint),
+		L(discovery_inside_of_a_callback_is_refused),
+		L(so_is_the_wait_for_a_call),
+		L(whoever_ends_the_loop_ends_discovery),
 		Q(as_many_requests_at_a_time_as_were_asked_for),
 		Q(a_reply_may_come_after_the_serving_has_stopped),
 		Q(only_queue_endpoints_are_served_so),
