@@ -214,6 +214,7 @@ size_t ex_receive(struct hbt_exchange *ex, const uint8_t *data, size_t len)
 
 void ex_receive_eof(struct hbt_exchange *ex)
 {
+	char hint[HBT_HINT_TEXT];
 	struct hbt_event ev;
 
 	if (ex->state == EX_CLOSED)
@@ -232,9 +233,11 @@ void ex_receive_eof(struct hbt_exchange *ex)
 		ex_close(ex, NULL);
 		return;
 	}
+	hbt_conn_hint(ex->conn, hint);
 	ex_close_with(ex, HALIBUT_ECLOSED,
-	              "%s closed the connection while this side %s",
-	              hbt_conn_peer_address(ex->conn), hbt_exchange_state_text(ex));
+	              "%s closed the connection while this side %s%s",
+	              hbt_conn_peer_address(ex->conn),
+	              hbt_exchange_state_text(ex), hint);
 }
 
 void ex_receive_clear(struct hbt_exchange *ex, const struct halibut_error *why)

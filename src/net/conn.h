@@ -110,6 +110,14 @@ void hbt_conn_write_timeout(struct hbt_conn *c, int64_t ms);
 /* 40 upper-case hex digits, or NULL when the peer sent no certificate. */
 const char *hbt_conn_peer_thumbprint(const struct hbt_conn *c);
 X509 *hbt_conn_peer_certificate(const struct hbt_conn *c); /* borrowed */
+/*
+ * Why a server may have hung up: one that does not trust us says not a word.
+ * A clause with our own thumbprint, to stand behind what happened, for a
+ * connection that we dialled and on which nothing has come since the TLS
+ * handshake; else "".
+ */
+enum { HBT_HINT_TEXT = 200 };
+void hbt_conn_hint(const struct hbt_conn *c, char text[HBT_HINT_TEXT]);
 /* "address:port"; [v6]:port; v4-mapped addresses as v4. Static in c. */
 const char *hbt_conn_peer_address(const struct hbt_conn *c);
 const char *hbt_conn_tls_version(const struct hbt_conn *c);

@@ -12,7 +12,6 @@
 
 enum {
 	PEER_TEXT = 2200, /* a URL may have 2048 bytes */
-	HINT_TEXT = 200,
 };
 
 /* "The server at URL (address)" or "The client at address". */
@@ -28,11 +27,7 @@ static void name_peer(const struct hbt_conn *c, char text[PEER_TEXT])
 		         c->dialled ? "server" : "client", c->address);
 }
 
-/*
- * A server that does not trust us says nothing and hangs up: as long as it
- * has said nothing, that is the likely reason.
- */
-static void hint(const struct hbt_conn *c, char text[HINT_TEXT])
+void hbt_conn_hint(const struct hbt_conn *c, char text[HBT_HINT_TEXT])
 {
 	X509 *own = c->ssl == NULL ? NULL : SSL_get_certificate(c->ssl);
 	char thumbprint[HBT_THUMBPRINT_TEXT];
@@ -41,7 +36,7 @@ static void hint(const struct hbt_conn *c, char text[HINT_TEXT])
 	if (!c->dialled || c->bytes_in > 0 || own == NULL)
 		return;
 	hbt_thumbprint(own, thumbprint);
-	snprintf(text, HINT_TEXT,
+	snprintf(text, HBT_HINT_TEXT,
 	         ". It may not trust our certificate, which has the "
 	         "thumbprint %s, or it was shut down",
 	         thumbprint);
@@ -62,14 +57,14 @@ static int broken_status(const struct hbt_conn *c)
 void conn_fail_broken(struct hbt_conn *c)
 {
 	const char *when = is_setting_up(c) ? " during the TLS handshake" : "";
-	char peer[PEER_TEXT], why[HINT_TEXT];
+	char peer[PEER_TEXT], why[HBT_HINT_TEXT];
 
 	if (c->state == CONN_PROXY) {
 		conn_fail_proxy(c, HALIBUT_ECONNECT, strerror(c->io_errno));
 		return;
 	}
 	name_peer(c, peer);
-	hint(c, why);
+	hbt_conn_hint(c, why);
 	if (c->io_errno == ECONNRESET || c->io_errno == EPIPE)
 		conn_fail(c, broken_status(c), "%s reset the connection%s%s",
 		          peer, when, why);
@@ -140,10 +135,10 @@ static void fail_certificate(struct hbt_conn *c)
 
 void conn_fail_tls(struct hbt_conn *c)
 {
-	char peer[PEER_TEXT], why[HINT_TEXT];
+	char peer[PEER_TEXT], why[HBT_HINT_TEXT];
 
 	name_peer(c, peer);
-	hint(c, why);
+	hbt_conn_hint(c, why);
 	if (is_alert(c->tls_error))
 		conn_fail(c, HALIBUT_ETLS, "%s ended the TLS connection: %s%s",
 		          peer, tls_reason(c), why);
@@ -154,7 +149,7 @@ void conn_fail_tls(struct hbt_conn *c)
 
 void conn_fail_handshake(struct hbt_conn *c)
 {
-	char peer[PEER_TEXT], why[HINT_TEXT];
+	char peer[PEER_TEXT], why[HBT_HINT_TEXT];
 	const char *what = not_tls(c);
 
 	if (c->dial != NULL && c->dial->check.refused != NULL) {
@@ -166,7 +161,7 @@ void conn_fail_handshake(struct hbt_conn *c)
 		return;
 	}
 	name_peer(c, peer);
-	hint(c, why);
+	hbt_conn_hint(c, why);
 	if (c->at_eof)
 		conn_fail(c, c->dialled ? HALIBUT_ECONNECT : HALIBUT_ECLOSED,
 		          "%s closed the connection during the TLS "

@@ -193,6 +193,15 @@ def test_another_certificate_than_expected_is_exit_code_5():
     assert thumbprint("service") in err and "0" * 40 in err
 
 
+def test_no_trust_in_us_is_an_error_that_tells_our_thumbprint():
+    url = service()
+    who = thumbprint("stranger")
+    _, err = ctl("call", "--cert", "stranger.pem", "--thumbprint",
+                 thumbprint("service"), url, "IEchoService", "SayHello",
+                 '"x"', code=9)
+    assert "may not trust" in err and who in err
+
+
 def test_no_listener_is_exit_code_3_after_the_time_that_is_given():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))  # bound, so nobody else gets it

@@ -1062,6 +1062,47 @@ static void a_peer_that_leaves_behind_its_mx_is_noticed(void **state)
 	assert_int_equal(o->err.status, HALIBUT_ECLOSED);
 }
 
+/* All that a peer does who does not trust us: runtime-behaviour 3.11. */
+static void a_server_that_leaves_without_a_word_may_not_trust_us(void **state)
+{
+	struct owner *o = *state;
+
+	start_dialling(o, NULL);
+	peer_skips(&o->peer, strlen(PREAMBLE CLIENT));
+	peer_leaves(&o->peer, false);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->err.status, HALIBUT_ECLOSED);
+	assert_non_null(strstr(o->err.message, "may not trust"));
+	assert_non_null(strstr(o->err.message, ours->thumbprint));
+}
+
+static void one_that_resets_the_connection_neither(void **state)
+{
+	struct owner *o = *state;
+
+	start_dialling(o, "poll://sq-test/");
+	WAIT_STATE(o, "waits for the peer's identification");
+	peer_leaves(&o->peer, true);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->err.status, HALIBUT_ECLOSED);
+	assert_non_null(strstr(o->err.message, "may not trust"));
+	assert_non_null(strstr(o->err.message, ours->thumbprint));
+}
+
+static void one_that_has_spoken_does_trust_us(void **state)
+{
+	struct owner *o = *state;
+
+	as_client(o);
+	WAIT(&o->peer, o->ready == 1);
+	ask(o, plain_request);
+	hears(o, plain_request);
+	peer_leaves(&o->peer, false);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->err.status, HALIBUT_ECLOSED);
+	assert_null(strstr(o->err.message, "trust"));
+}
+
 static void an_aborted_exchange_tells_so_from_the_loop(void **state)
 {
 	struct owner *o = *state;
@@ -1326,6 +1367,9 @@ int main(void)
 		T(end_instead_of_a_response_breaks_the_call),
 		T(a_peer_that_leaves_while_we_execute_is_noticed),
 		T(a_peer_that_leaves_behind_its_mx_is_noticed),
+		T(a_server_that_leaves_without_a_word_may_not_trust_us),
+		T(one_that_resets_the_connection_neither),
+		T(one_that_has_spoken_does_trust_us),
 		T(an_aborted_exchange_tells_so_from_the_loop),
 		T(idle_connections_end_in_good_order_others_at_once),
 		T(a_request_is_read_to_its_end_though_nobody_takes_it),

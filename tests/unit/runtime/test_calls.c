@@ -412,9 +412,13 @@ static void an_untrusted_client_is_refused(void **state)
 	halibut_trust_only(p->service, NULL, 0);
 	halibut_endpoint_set_limit(p->e, "RetryListeningSleepInterval", 1);
 	call = new_call(p, "SayHello");
-	assert_int_not_equal(halibut_call_wait(call), 0);
+	assert_int_equal(halibut_call_wait(call), HALIBUT_ECLOSED);
 	assert_non_null(strstr(halibut_call_error(call)->message,
 	                       "before the request could begin"));
+	assert_non_null(strstr(halibut_call_error(call)->message,
+	                       "may not trust"));
+	assert_non_null(strstr(halibut_call_error(call)->message,
+	                       halibut_runtime_thumbprint(p->client)));
 	halibut_call_free(&call);
 }
 
