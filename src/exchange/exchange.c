@@ -140,6 +140,7 @@ void ex_set_state(struct hbt_exchange *ex, enum ex_state to)
 	if (!same_message)
 		hbt_reader_expect(ex->reader, expectation[to]);
 	set_deadlines(ex);
+	hbt_conn_await_peer(ex->conn, expectation[to] != HBT_EXPECT_NOTHING);
 	hbt_conn_resume(ex->conn); /* what came out of turn may be due now */
 }
 

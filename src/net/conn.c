@@ -428,6 +428,7 @@ static struct hbt_conn *conn_new(struct event_base *base,
 	c->ops = ops;
 	c->arg = arg;
 	c->read_what = "data";
+	c->peer_awaited = true;
 	c->write_ms = limits->tcp_client_send_timeout_ms;
 	c->linger_ms = limits->tcp_client_heartbeat_send_timeout_ms;
 	return c;
@@ -564,6 +565,11 @@ void hbt_conn_resume(struct hbt_conn *c)
 		conn_turn_later(c);
 	}
 	settle(c);
+}
+
+void hbt_conn_await_peer(struct hbt_conn *c, bool awaited)
+{
+	c->peer_awaited = awaited;
 }
 
 void hbt_conn_read_timeout(struct hbt_conn *c, int64_t ms, const char *what)

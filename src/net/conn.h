@@ -97,6 +97,13 @@ void hbt_conn_resume(struct hbt_conn *c);
 void hbt_conn_pause(struct hbt_conn *c);
 
 /*
+ * Is it the peer's turn to speak? Then what it sends is acknowledged as soon
+ * as it was read: with Nagle's algorithm the rest of what it has to say waits
+ * for that. Otherwise the acknowledgement goes with what we say. True at first.
+ */
+void hbt_conn_await_peer(struct hbt_conn *c, bool awaited);
+
+/*
  * Deadline of reads: fails with HALIBUT_ETIMEOUT when no byte has come for
  * ms milliseconds (restarted by each read), 0 for none. Paused time does not
  * count. what goes into the text: "while waiting for {what}"; it is not

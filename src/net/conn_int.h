@@ -118,6 +118,7 @@ struct hbt_conn {
 	bool wants_drain : 1; /* hbt_conn_write() said EAGAIN */
 	bool read_later : 1;  /* go on reading in the next turn */
 	bool was_sent : 1;    /* something left since the last read */
+	bool peer_awaited : 1; /* hbt_conn_await_peer() */
 	char thumbprint[HBT_THUMBPRINT_TEXT]; /* the peer's, or "" */
 	char address[HBT_ADDRESS_TEXT];
 };

@@ -390,7 +390,7 @@ void conn_read(struct hbt_conn *c)
 	if (c->read_ms > 0)
 		c->read_at = hbt_now_ms();
 	/* A reply that waits for the end of the turn carries our ACK. */
-	if (!c->was_sent && c->out.len == 0)
+	if (c->peer_awaited && !c->was_sent && c->out.len == 0)
 		hbt_sock_quick_ack(c->fd);
 }
 

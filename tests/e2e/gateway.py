@@ -190,7 +190,7 @@ class Peer:
     """One TLS connection to a gateway, byte by byte in the test's hands."""
 
     def __init__(self, node, certificate="peer", timeout=PATIENCE,
-                 tls_version=None):
+                 tls_version=None, nagle=False):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -199,7 +199,7 @@ class Peer:
         if certificate is not None:
             context.load_cert_chain(Certificate.get(certificate).path)
         raw = socket.create_connection(("127.0.0.1", node.port), timeout)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not nagle)
         self.sock = context.wrap_socket(raw)
         self.buffer = b""
 
