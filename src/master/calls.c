@@ -43,15 +43,19 @@ static void leave_asker(struct hbt_call *call)
 void hbt_call_drop_carrier(struct hbt_call *call)
 {
 	struct hbt_subscriber *s = call->subscriber;
+	struct hbt_hosted_taker *t = call->hosted;
 
 	if (call->carrier == NULL)
 		return;
 	HASH_DELETE(by_carrier, call->carrier->carried, call);
 	call->carrier = NULL;
 	call->subscriber = NULL;
+	call->hosted = NULL;
 	hbt_call_set_state(call, CALL_NEW);
 	if (s != NULL)
 		hbt_subscriber_done(s);
+	if (t != NULL)
+		hbt_hosted_done(t);
 }
 
 static void call_free(struct hbt_call *call)

@@ -21,6 +21,7 @@ struct hbt_call {
 	struct hbt_link *carrier;
 	uint32_t carrier_id;
 	struct hbt_subscriber *subscriber; /* that has it, or NULL */
+	struct hbt_hosted_taker *hosted;   /* that has it, or NULL */
 	struct hbt_pending pending;        /* msg and streams, for all calls */
 	size_t bytes;               /* as counted among those that wait */
 	struct event *cancel_timer; /* the carrier was asked to give it up */
@@ -69,5 +70,7 @@ void hbt_call_drop_carrier(struct hbt_call *call);
 
 /* By subscriptions.c: called when its call is no longer with it. */
 void hbt_subscriber_done(struct hbt_subscriber *s);
+/* The same, by hosted.c. */
+void hbt_hosted_done(struct hbt_hosted_taker *t);
 
 #endif

@@ -120,14 +120,15 @@ static int validate_setting(cfg_t *section, cfg_opt_t *opt)
 static cfg_opt_t *make_opts(void)
 {
 	static const char *const sections[] = {"route", "endpoint", "service",
-	                                       "poll"};
+	                                       "poll", "queue"};
+	const size_t n_sections = sizeof(sections) / sizeof(sections[0]);
 	static const cfg_opt_t end = CFG_END();
 	size_t n = 0, i = 0;
 	cfg_opt_t *opts;
 
 	while (hbt_config_table[n].name != NULL)
 		n++;
-	opts = calloc(n + 5, sizeof(*opts));
+	opts = calloc(n + n_sections + 1, sizeof(*opts));
 	if (opts == NULL)
 		return NULL;
 	for (; i < n; i++) {
@@ -137,7 +138,7 @@ static cfg_opt_t *make_opts(void)
 
 		opts[i] = s->kind == HBT_SETTING_LIST ? list : text;
 	}
-	for (size_t k = 0; k < 4; k++) {
+	for (size_t k = 0; k < n_sections; k++) {
 		cfg_opt_t section =
 			CFG_SEC(sections[k], hbt_section_opts(sections[k]),
 		                CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);

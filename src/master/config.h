@@ -34,6 +34,12 @@ struct hbt_route {
 	int line; /* in the file, for messages */
 };
 
+/* A queue:// endpoint whose requests are run here. */
+struct hbt_queue_endpoint {
+	char *uri; /* hbt_uri_key() */
+	uint32_t concurrency;
+};
+
 struct hbt_config {
 	char *path; /* of the file */
 	char *node;
@@ -73,6 +79,8 @@ struct hbt_config {
 	size_t n_programs;
 	struct hbt_poll *polls;
 	size_t n_polls;
+	struct hbt_queue_endpoint *queues;
+	size_t n_queues;
 
 	struct hbt_trust trusted; /* of trust and trust_file together */
 };

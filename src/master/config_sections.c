@@ -1,4 +1,4 @@
-/* The sections: route, endpoint, service and poll. */
+/* The sections: route, endpoint, service, poll and queue. */
 #include "master/config_private.h"
 
 #include <ctype.h>
@@ -22,6 +22,7 @@ static cfg_opt_t poll_opts[] = {TEXT("subscription"), TEXT("connections"),
 static cfg_opt_t service_opts[] = {
 	TEXT("command"), TEXT("directory"),  TEXT("processes"),
 	TEXT("timeout"), TEXT("max_memory"), CFG_END()};
+static cfg_opt_t queue_opts[] = {TEXT("concurrency"), CFG_END()};
 
 static const struct {
 	const char *name;
@@ -31,6 +32,7 @@ static const struct {
 	{"endpoint", endpoint_opts},
 	{"service", service_opts},
 	{"poll", poll_opts},
+	{"queue", queue_opts},
 };
 #define N_SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
@@ -164,6 +166,8 @@ static const struct hbt_setting fields[] = {
 	{.name = "connections", .kind = HBT_SETTING_COUNT, .min = 1,
 	 .max = 256},
 	{.name = "processes", .kind = HBT_SETTING_COUNT, .min = 1,
+	 .max = 1024},
+	{.name = "concurrency", .kind = HBT_SETTING_COUNT, .min = 1,
 	 .max = 1024},
 	{.name = "timeout", .kind = HBT_SETTING_TIME, .min = 1,
 	 .max = 7 * DAY_MS},
@@ -354,6 +358,42 @@ static int store_poll(struct hbt_config *cfg, cfg_t *sec,
 	return read_endpoint(sec, &p->server, err);
 }
 
+static int store_queue(struct hbt_config *cfg, cfg_t *sec,
+                       struct halibut_error *err)
+{
+	struct hbt_queue_endpoint *e = &cfg->queues[cfg->n_queues++];
+	struct hbt_uri uri;
+	int rc = hbt_uri_parse(cfg_title(sec), &uri);
+
+	/* Callers drop a path before they ask: nobody would find it. */
+	if (rc != HALIBUT_ENOMEM &&
+	    (rc != HALIBUT_OK || strcmp(uri.scheme, "queue") != 0 ||
+	     uri.host[0] == '\0' || strcmp(uri.path, "/") != 0))
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "queue \"%s\": that is no endpoint of a "
+		                   "queue; write it as in \"queue://NAME/\"",
+		                   cfg_title(sec));
+	hbt_uri_fini(&uri);
+	if (rc == HALIBUT_EINVAL)
+		return rc;
+	e->concurrency = (uint32_t)count(sec, "concurrency", 4);
+	e->uri = hbt_uri_key(cfg_title(sec), true);
+	if (e->uri == NULL)
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	for (size_t i = 0; i + 1 < cfg->n_queues; i++)
+		if (strcmp(cfg->queues[i].uri, e->uri) == 0)
+			return hbt_error_set(err, HALIBUT_EINVAL,
+			                     "queue \"%s\" is there twice",
+			                     e->uri);
+	if (cfg->n_programs == 0)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "queue \"%s\": nothing is hosted here "
+		                     "that could run what comes; add a section "
+		                     "service",
+		                     e->uri);
+	return HALIBUT_OK;
+}
+
 static int store_all(struct hbt_config *cfg, cfg_t *parsed, const char *name,
                      int (*store)(struct hbt_config *cfg, cfg_t *sec,
                                   struct halibut_error *err),
@@ -386,7 +426,10 @@ int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
 	cfg->programs = calloc(cfg_size(parsed, "service") + 1,
 	                       sizeof(*cfg->programs));
 	cfg->polls = calloc(cfg_size(parsed, "poll") + 1, sizeof(*cfg->polls));
-	if (cfg->routes == NULL || cfg->programs == NULL || cfg->polls == NULL)
+	cfg->queues =
+		calloc(cfg_size(parsed, "queue") + 1, sizeof(*cfg->queues));
+	if (cfg->routes == NULL || cfg->programs == NULL ||
+	    cfg->polls == NULL || cfg->queues == NULL)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	rc = store_all(cfg, parsed, "endpoint", store_endpoint, line, err);
 	if (rc == HALIBUT_OK)
@@ -396,6 +439,8 @@ int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
 		               err);
 	if (rc == HALIBUT_OK)
 		rc = store_all(cfg, parsed, "poll", store_poll, line, err);
+	if (rc == HALIBUT_OK)
+		rc = store_all(cfg, parsed, "queue", store_queue, line, err);
 	return rc != HALIBUT_OK
 	               ? rc
 	               : hbt_routes_finish(cfg->routes, cfg->n_routes, line,
@@ -410,6 +455,9 @@ void hbt_sections_fini(struct hbt_config *cfg)
 		hbt_program_fini(&cfg->programs[i]);
 	for (size_t i = 0; i < cfg->n_polls; i++)
 		hbt_poll_fini(&cfg->polls[i]);
+	for (size_t i = 0; i < cfg->n_queues; i++)
+		free(cfg->queues[i].uri);
+	free(cfg->queues);
 	free(cfg->routes);
 	free(cfg->programs);
 	free(cfg->polls);

@@ -19,6 +19,8 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	hbt_provision_worker(m, w);
+	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
+		hbt_hosted_review(m->hosted);
 	hbt_dispatch_review(m);
 }
 
@@ -63,6 +65,8 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	forget_link(m, &w->link);
+	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
+		hbt_hosted_review(m->hosted);
 	hbt_dispatch_review(m);
 }
 
@@ -117,6 +121,7 @@ void hbt_master_stop(struct hbt_master *m, const char *why)
 	m->state = MASTER_DRAINING;
 	hbt_listeners_free(&m->listeners);
 	event_add(m->stop_timer, &tv);
+	hbt_hosted_stop(m->hosted);
 	hbt_calls_stop(m->calls);
 	hbt_workers_stop(m->workers, HBT_PEER_CONNECTION_WORKER, true);
 	advance(m);
@@ -197,7 +202,8 @@ static int make_switchboard(struct hbt_master *m)
 	with_queues.switchboard = m->switchboard;
 	m->subscriptions = hbt_subscriptions_new(m->switchboard);
 	m->calls = hbt_calls_new(&with_queues);
-	if (m->subscriptions == NULL || m->calls == NULL)
+	m->hosted = hbt_hosted_new(m->switchboard, hbt_dispatch_host, m);
+	if (m->subscriptions == NULL || m->calls == NULL || m->hosted == NULL)
 		return HALIBUT_ENOMEM;
 	hbt_subscriptions_configure(m->subscriptions, m->cfg);
 	hbt_calls_configure(m->calls, m->cfg);
@@ -239,6 +245,8 @@ static int start_workers(struct hbt_master *m, struct halibut_error *err)
 		rc = hbt_workers_add(m->workers, HBT_PEER_CONNECTION_WORKER);
 	if (rc == HALIBUT_OK && m->cfg->n_programs > 0)
 		rc = hbt_workers_add(m->workers, HBT_PEER_SERVICE_WORKER);
+	if (rc == HALIBUT_OK)
+		hbt_hosted_configure(m->hosted, m->cfg);
 	return rc;
 }
 
@@ -332,6 +340,7 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_control_free(&m->control);
 	hbt_workers_free(&m->workers);
 	hbt_calls_free(&m->calls);
+	hbt_hosted_free(&m->hosted);
 	hbt_subscriptions_free(&m->subscriptions);
 	hbt_switchboard_free(&m->switchboard);
 	for (size_t i = 0; i < 4; i++)

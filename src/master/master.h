@@ -9,6 +9,7 @@
 #include "master/config.h"
 #include "master/control.h"
 #include "master/credentials.h"
+#include "master/hosted.h"
 #include "master/listen.h"
 #include "master/subscriptions.h"
 #include "master/supervise.h"
@@ -29,6 +30,7 @@ struct hbt_master {
 	char *friendly_page, *friendly_headers; /* texts; NULL: none */
 
 	struct hbt_switchboard *switchboard;
+	struct hbt_hosted *hosted;
 	struct hbt_subscriptions *subscriptions;
 	struct hbt_calls *calls;
 	struct hbt_listeners *listeners; /* NULL while stopping */

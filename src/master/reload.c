@@ -1,4 +1,5 @@
-/* Reading the configuration again: trust, routes, services and polls. */
+/* Reading the configuration again: trust, routes, services, queues and
+ * polls. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,8 @@ static void swap_lists(struct hbt_config *to, struct hbt_config *from)
 	to->n_programs = from->n_programs;
 	to->polls = from->polls;
 	to->n_polls = from->n_polls;
+	to->queues = from->queues;
+	to->n_queues = from->n_queues;
 	from->trust = was.trust;
 	from->trust_file = was.trust_file;
 	from->trusted = was.trusted;
@@ -102,6 +105,8 @@ static void swap_lists(struct hbt_config *to, struct hbt_config *from)
 	from->n_programs = was.n_programs;
 	from->polls = was.polls;
 	from->n_polls = was.n_polls;
+	from->queues = was.queues;
+	from->n_queues = was.n_queues;
 }
 
 static void remember(struct hbt_master *m, const struct halibut_error *err)
@@ -134,6 +139,7 @@ int hbt_master_reload(struct hbt_master *m, struct halibut_error *err)
 	    hbt_workers_add(m->workers, HBT_PEER_SERVICE_WORKER) != HALIBUT_OK)
 		log_error("no service worker can be started");
 	hbt_provision_lists(m);
+	hbt_hosted_configure(m->hosted, m->cfg);
 	remember(m, NULL);
 	log_info("configuration read again: %zu trusted, %zu routes, "
 	         "%zu services, %zu polled servers",

@@ -83,15 +83,17 @@ struct walk {
 static void add_queue(void *arg, struct hbt_queue *q)
 {
 	const struct walk *walk = arg;
-	size_t connections, busy;
+	size_t connections, busy, takers, at_work;
 	struct hbt_queue_counts n;
 	json_t *o = json_object();
 
 	q->ops->counts(q, &n);
 	hbt_subscriptions_count(walk->m->subscriptions, q, &connections, &busy);
+	hbt_hosted_count(walk->m->hosted, q, &takers, &at_work);
 	set_text(o, "uri", q->key);
 	set_int(o, "connections", connections);
-	set_int(o, "busy", busy);
+	set_int(o, "hosted", takers);
+	set_int(o, "busy", busy + at_work);
 	set_int(o, "idle", n.takers);
 	set_int(o, "waiting", n.waiting);
 	set_int(o, "waiting_bytes", n.waiting_bytes);

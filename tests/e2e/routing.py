@@ -18,6 +18,7 @@ def setup():
     node = g.Node(f"""
 route "*.poll.example.com" {{ to = "poll://{{label}}/" }}
 service "IEchoService" {{ command = "{sys.executable} {g.ECHO}" }}
+queue "queue://worker-1/" {{ concurrency = 2 }}
 """)
 
 
@@ -110,6 +111,32 @@ def a_hosted_service_program_answers():
     reply, _ = g.Client(node).call("https://anything.example/",
                                    "IEchoService", "SayHello", "World")
     assert reply["error"] is None, reply
+    assert "World" in reply["result"], reply
+
+
+def a_queue_endpoint_is_served_by_hosted_programs():
+    client = g.Client(node)
+    data = os.urandom(300000)
+    for _ in range(3):
+        reply, _ = client.call("queue://Worker-1", "IEchoService",
+                               "SayHello", "World")
+        assert "World" in reply["result"], reply
+        reply, _ = client.call("queue://worker-1/", "IEchoService",
+                               "CountBytes", hw.DataStream(data))
+        assert reply["result"] == len(data), reply
+    reply, _ = client.call("queue://worker-1/", "INope", "M")
+    assert "INope" in reply["error"]["message"], reply
+    at = node.subscription("queue://worker-1/")
+    assert at["hosted"] == 2 and at["idle"] == 2 and at["busy"] == 0, at
+
+
+def a_queue_endpoint_outlives_its_service_worker():
+    pid = node.worker_pids("service")[0]
+    os.kill(pid, signal.SIGKILL)
+    g.until(lambda: node.worker_pids("service") not in ([pid], [0]),
+            "another service worker")
+    reply, _ = g.Client(node).call("queue://worker-1/", "IEchoService",
+                                   "SayHello", "World")
     assert "World" in reply["result"], reply
 
 
@@ -240,6 +267,8 @@ g.main([
     sixteen_callers_share_three_connections,
     nagles_algorithm_makes_no_peer_wait_for_us,
     a_hosted_service_program_answers,
+    a_queue_endpoint_is_served_by_hosted_programs,
+    a_queue_endpoint_outlives_its_service_worker,
     a_destination_without_a_route_tells_what_to_do,
     a_request_waits_for_its_service_to_poll,
     the_control_socket_calls_too,
