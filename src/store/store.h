@@ -53,8 +53,9 @@ typedef void (*hbt_store_saved_fn)(void *arg, const uint8_t *metadata,
  * Stores the streams of m, none or many, for ttl_ms. *sink takes the raw
  * section (flow.h); its end, complete or not, ends the saving: saved is called
  * once afterwards, with an error when the section was cut, and whatever was
- * stored of it is removed. Without streams *sink is NULL. After
- * hbt_saving_cancel() saved is not called, and a sink that is still open takes
+ * stored of it is removed. Without streams *sink is NULL. HALIBUT_OK or
+ * HALIBUT_ENOMEM. *out is gone once saved returns; before, after
+ * hbt_saving_cancel(), saved is not called, and a sink that is still open takes
  * and forgets what comes.
  */
 struct hbt_saving;
