@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "wire/json.h"
 #include "wire/walk.h"
 
@@ -216,47 +217,6 @@ static int append_date(struct reading *r, bson_t *doc, const char *key,
 	return appended(r, at, bson_append_date_time(doc, key, -1, ms));
 }
 
-static int base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+')
-		return 62;
-	return c == '/' ? 63 : -1;
-}
-
-/* Strict: whole groups of four, padding only at the end. */
-static bool base64_decode(const char *text, size_t len, uint8_t *out,
-                          size_t *out_len)
-{
-	size_t pad = 0, n = 0;
-
-	if (len % 4 != 0)
-		return false;
-	while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
-		pad++;
-	for (size_t i = 0; i < len; i += 4) {
-		uint32_t group = 0;
-
-		for (size_t k = i; k < i + 4; k++) {
-			int d = base64_digit(text[k]);
-
-			if (d < 0 && k < len - pad)
-				return false;
-			group = group << 6 | (d < 0 ? 0 : (uint32_t)d);
-		}
-		out[n++] = (uint8_t)(group >> 16);
-		out[n++] = (uint8_t)(group >> 8);
-		out[n++] = (uint8_t)group;
-	}
-	*out_len = n - pad;
-	return true;
-}
-
 static bool put_bytes(bson_t *doc, const char *key, const uint8_t *data,
                       size_t len, bool object_slot)
 {
@@ -287,7 +247,7 @@ static int append_bytes(struct reading *r, bson_t *doc, const char *key,
 		return invalid(r, at, "the document is too large");
 	if ((data = malloc(text_len / 4 * 3 + 1)) == NULL)
 		return hbt_error_set(r->err, HALIBUT_ENOMEM, "Out of memory.");
-	if (base64_decode(json_string_value(v), text_len, data, &len))
+	if (hbt_base64_decode(json_string_value(v), text_len, data, &len))
 		rc = appended(r, at,
 		              put_bytes(doc, key, data, len, object_slot));
 	else

@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "wire/compose.h"
 #include "wire/json.h"
-#include "base64.h"
 #include "bounds.h"
 
 /* By these words clients know that it was the service's code. 10.2, 10.3 */
@@ -221,7 +221,7 @@ static int fill_stream(struct gatherer *g, const json_t *spec,
 		return hbt_error_set(g->err, HALIBUT_ENOMEM, "out of memory");
 	if (text != NULL) {
 		memcpy(s->data, json_string_value(text), len);
-	} else if (!hbt_svc_base64_decode(json_string_value(base64), len,
+	} else if (!hbt_base64_decode(json_string_value(base64), len,
 	                                  s->data, &len)) {
 		return bad_stream(g, "is not in base64");
 	}

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base64.h"
+#include "base/base64.h"
 #include "convert.h"
 #include "wire/compose.h"
 #include "wire/json.h"
@@ -327,15 +327,15 @@ static void base64_is_decoded_strictly(void **state)
 	size_t n;
 
 	(void)state;
-	assert_true(hbt_svc_base64_decode("", 0, out, &n));
+	assert_true(hbt_base64_decode("", 0, out, &n));
 	assert_int_equal(n, 0);
-	assert_true(hbt_svc_base64_decode("+/9hYg==", 8, out, &n));
+	assert_true(hbt_base64_decode("+/9hYg==", 8, out, &n));
 	assert_int_equal(n, 4);
 	assert_memory_equal(out, "\xfb\xff"
 	                         "ab",
 	                    4);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		assert_false(hbt_svc_base64_decode(bad[i], strlen(bad[i]), out,
+		assert_false(hbt_base64_decode(bad[i], strlen(bad[i]), out,
 		                                   &n));
 }
 

@@ -1,5 +1,4 @@
-/* Base64: see base64.h. */
-#include "base64.h"
+#include "base/base64.h"
 
 static int value_of(char c)
 {
@@ -14,8 +13,8 @@ static int value_of(char c)
 	return c == '/' ? 63 : -1;
 }
 
-bool hbt_svc_base64_decode(const char *text, size_t len, uint8_t *out,
-                           size_t *out_len)
+bool hbt_base64_decode(const char *text, size_t len, uint8_t *out,
+                       size_t *out_len)
 {
 	size_t pad = 0;
 	uint32_t bits = 0;
