@@ -273,3 +273,29 @@ void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err)
 	free(a->key);
 	free(a);
 }
+
+static struct hbt_accepted *find_untrusted(const struct hbt_accepted_list *list,
+                                           const struct hbt_trust_set *trust)
+{
+	struct hbt_accepted *a;
+
+	LIST_FOREACH (a, list, link)
+		if (a->authorised && !a->ending &&
+		    !hbt_trust_set_has(trust, a->thumbprint))
+			break;
+	return a;
+}
+
+void hbt_accepted_drop_untrusted(const struct hbt_accepted_list *list,
+                                 const struct hbt_trust_set *trust)
+{
+	struct halibut_error err = {0};
+	struct hbt_accepted *a;
+
+	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
+	              "its certificate is not trusted any more");
+	/* From the start each time: gone() may have dropped others. */
+	while ((a = find_untrusted(list, trust)) != NULL)
+		hbt_accepted_drop(a, &err);
+	halibut_error_clear(&err);
+}

@@ -8,6 +8,7 @@
 
 #include "queue/queue.h"
 #include "runtime/inlet.h"
+#include "runtime/trust_set.h"
 
 struct hbt_accepted;
 
@@ -28,6 +29,8 @@ struct hbt_accepted_ops {
 	/* It is over; a is freed after this. */
 	void (*closed)(void *arg, struct hbt_accepted *a);
 };
+
+LIST_HEAD(hbt_accepted_list, hbt_accepted); /* an owner's */
 
 struct hbt_accepted {
 	const struct hbt_accepted_ops *ops;
@@ -62,5 +65,8 @@ void hbt_accepted_finish(struct hbt_accepted *a);
 /* The connection is closed from our side (trust withdrawn, shutdown): what it
  * carries fails with err, then closed() is called. No-op when it is ending. */
 void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err);
+/* Drops those whose certificate is not in trust any more. */
+void hbt_accepted_drop_untrusted(const struct hbt_accepted_list *list,
+                                 const struct hbt_trust_set *trust);
 
 #endif

@@ -224,26 +224,7 @@ void hbt_listeners_free(struct halibut_runtime *rt)
 	}
 }
 
-static struct hbt_accepted *find_untrusted(const struct halibut_runtime *rt)
-{
-	struct hbt_accepted *a;
-
-	LIST_FOREACH (a, &rt->accepted, link)
-		if (a->authorised && !a->ending &&
-		    !hbt_trust_set_has(rt->trust, a->thumbprint))
-			break;
-	return a;
-}
-
 void hbt_drop_untrusted(struct halibut_runtime *rt)
 {
-	struct halibut_error err = {0};
-	struct hbt_accepted *a;
-
-	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
-	              "its certificate is not trusted any more");
-	/* From the start each time: gone() may have dropped others. */
-	while ((a = find_untrusted(rt)) != NULL)
-		hbt_accepted_drop(a, &err);
-	halibut_error_clear(&err);
+	hbt_accepted_drop_untrusted(&rt->accepted, rt->trust);
 }

@@ -45,7 +45,7 @@ struct halibut_runtime {
 	void *unauthorised_arg;
 	unsigned calls_made; /* for the ids of requests */
 	LIST_HEAD(, hbt_listener) listeners;
-	LIST_HEAD(, hbt_accepted) accepted;
+	struct hbt_accepted_list accepted;
 	LIST_HEAD(, halibut_polling) pollings;
 	LIST_HEAD(, halibut_queue_serving) queue_servings;
 	bool ending; /* halibut_runtime_free() is at work */

@@ -359,17 +359,7 @@ struct hbt_accepted *incoming_find(struct worker *w, uint32_t id)
 
 void incoming_drop_untrusted(struct worker *w)
 {
-	struct halibut_error err = {0};
-	struct hbt_accepted *a, *next;
-
-	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
-	              "its certificate is not trusted any more");
-	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
-		next = LIST_NEXT(a, link);
-		if (a->authorised && !hbt_trust_set_has(w->trust, a->thumbprint))
-			hbt_accepted_drop(a, &err);
-	}
-	halibut_error_clear(&err);
+	hbt_accepted_drop_untrusted(&w->accepted, w->trust);
 }
 
 /* ---- Servers that we poll ---- */

@@ -44,7 +44,7 @@ struct worker {
 	struct hbt_trust_set *trust;
 	struct hbt_dialler *dialler;
 
-	LIST_HEAD(, hbt_accepted) accepted;
+	struct hbt_accepted_list accepted;
 	LIST_HEAD(, polling) pollings;
 	uint32_t last_connection;
 	uint32_t last_call;
