@@ -133,6 +133,18 @@ static void a_wrong_value_is_told_with_its_line(void **state)
 	assert_wrong("friendly_headers = {\"X\"}\n", 1, "no HTTP header");
 }
 
+static void a_queue_endpoint_has_a_name_and_somebody_to_serve_it(void **state)
+{
+	(void)state;
+	assert_wrong("queue \"poll://x/\" {\n}\n", 2, "queue://NAME/");
+	assert_wrong("queue \"queue://x/path\" {\n}\n", 2,
+	             "queue://NAME/");
+	assert_wrong("queue \"queue://x/\" {\n}\n", 2,
+	             "add a section service");
+	assert_wrong("queue \"queue://x/\" {\nconcurrency = 0\n}\n", 2,
+	             "1 to 1024");
+}
+
 static void a_section_without_what_it_needs_is_an_error(void **state)
 {
 	(void)state;
@@ -328,6 +340,8 @@ int main(void)
 		cmocka_unit_test(paths_are_relative_to_the_file),
 		cmocka_unit_test(an_unknown_setting_is_an_error_with_a_hint),
 		cmocka_unit_test(a_wrong_value_is_told_with_its_line),
+		cmocka_unit_test(
+			a_queue_endpoint_has_a_name_and_somebody_to_serve_it),
 		cmocka_unit_test(a_section_without_what_it_needs_is_an_error),
 		cmocka_unit_test(the_same_twice_is_an_error),
 		cmocka_unit_test(sections_are_read),
