@@ -164,6 +164,8 @@ int hbt_stored_parse(struct hbt_stored *what, const struct hbt_store *s,
 			"\"%s\": all nodes of a queue need the same kind of "
 			"DataStream store.",
 			kind, s->ops->kind);
+	} else if (kind != NULL && s->ops == &hbt_store_metadata) {
+		rc = wrong(err, "is damaged"); /* it never says its kind */
 	} else if (kind != NULL) {
 		*ops = s->ops;
 		rc = parse_ours(what, err);
