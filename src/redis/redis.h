@@ -99,6 +99,7 @@ struct hbt_redis_listener {
 	/* The library's. */
 	struct hbt_redis_channel *channel;
 	struct hbt_redis_listener *next, *prev;
+	bool told; /* established() was called */
 };
 
 /* channelPrefix of the options is put in front in here. pattern: PSUBSCRIBE.

@@ -1,0 +1,13 @@
+/* What an operator can do about an error reply of Redis. */
+#ifndef HBT_REDIS_REMEDY_H
+#define HBT_REDIS_REMEDY_H
+
+#include <stdbool.h>
+
+/* "; …" to put behind the text of an error reply, or "". Static. */
+const char *hbt_redis_remedy(const char *reply);
+
+/* The server is no primary (any more): look for another. */
+bool hbt_redis_is_wrong_server(const char *reply);
+
+#endif
