@@ -12,6 +12,7 @@ enum {
 };
 
 static const struct hbt_store_ops *const kinds[] = {
+	&hbt_store_redis,
 	&hbt_store_directory,
 	&hbt_store_program,
 	&hbt_store_metadata,

@@ -6,13 +6,16 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/timespan.h"
+#include "redis/redis.h"
 #include "store/store.h"
 #include "wire/writer.h"
 
@@ -21,6 +24,9 @@ enum { MAX_STREAMS = 4 };
 static struct event_base *base;
 static char dir[] = "/tmp/halibut-store-XXXXXX";
 static char command[400];
+static char redis_dir[] = "/tmp/halibut-redis-XXXXXX";
+static struct hbt_redis *redis;
+static pid_t server;
 
 /* ---- Messages and sections ---- */
 
@@ -214,23 +220,51 @@ static size_t files(void)
 	return n;
 }
 
+static long long redis_keys;
+
+static void on_dbsize(void *arg, redisReply **replies, size_t n,
+                      const struct halibut_error *err)
+{
+	(void)n;
+	if (err != NULL)
+		fail_msg("%s", err->message);
+	redis_keys = replies[0]->integer;
+	*(bool *)arg = true;
+}
+
+static size_t keys(void)
+{
+	struct hbt_redis_batch *b;
+	bool done = false;
+
+	if (redis == NULL)
+		return 0;
+	b = hbt_redis_batch_new(redis);
+	hbt_redis_batch_add(b, "DBSIZE");
+	hbt_redis_batch_send(b, HBT_REDIS_WINDOW_MS, on_dbsize, &done);
+	while (!done)
+		event_base_loop(base, EVLOOP_ONCE);
+	return (size_t)redis_keys;
+}
+
 /* Deletes run beside the loop. */
 static void await_files(size_t n)
 {
 	int64_t until = hbt_now_ms() + 20000;
 	struct timeval tv = {.tv_usec = 10000};
 
-	while (files() != n && hbt_now_ms() < until) {
+	while (files() + keys() != n && hbt_now_ms() < until) {
 		event_base_loopexit(base, &tv);
 		event_base_loop(base, 0);
 	}
-	assert_int_equal(files(), n);
+	assert_int_equal(files() + keys(), n);
 }
 
 static struct hbt_store_config config_of(const char *kind)
 {
 	return (struct hbt_store_config){
 		.kind = kind,
+		.key_prefix = "test",
 		.directory = dir,
 		.command = command,
 		.max_metadata_bytes = 64 << 20,
@@ -243,7 +277,7 @@ static struct hbt_store *open_store(const struct hbt_store_config *config)
 	struct halibut_error err = {0};
 	struct hbt_store *s;
 
-	if (hbt_store_new(&s, base, NULL, config, &err) != HALIBUT_OK)
+	if (hbt_store_new(&s, base, redis, config, &err) != HALIBUT_OK)
 		fail_msg("%s", err.message);
 	return s;
 }
@@ -255,10 +289,11 @@ static struct hbt_store *store_of(const char *kind)
 	return open_store(&config);
 }
 
-static const char *const kinds[] = {"metadata", "directory", "program"};
+static const char *const kinds[] = {"metadata", "directory", "program",
+                                    "redis"};
+static size_t n_kinds = 3; /* four where there is a Redis server */
 #define FOR_EACH_KIND(kind)                                                    \
-	for (size_t kind##_i = 0;                                              \
-	     kind##_i < sizeof(kinds) / sizeof(kinds[0]); kind##_i++)          \
+	for (size_t kind##_i = 0; kind##_i < n_kinds; kind##_i++)              \
 		for (const char *kind = kinds[kind##_i]; kind != NULL;         \
 		     kind = NULL)
 
@@ -467,7 +502,7 @@ static void what_is_gone_is_an_error_at_the_reader(void **state)
 	struct saved saved;
 
 	(void)state;
-	for (size_t i = 1; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (size_t i = 1; i < n_kinds; i++) {
 		struct hbt_store *s = store_of(kinds[i]);
 
 		save(s, m, 60000, data, len, 1000, &saved);
@@ -526,6 +561,9 @@ static void foreign_metadata_is_refused_with_a_reason(void **state)
 		"", "{}", "x", "[]", "null", "{\"" GUID "\":1}",
 		"{\"" GUID "\":\"SGVsbG8\"}", "{\"" GUID "\":\"SG=sbG8=\"}",
 		"{\"" GUID "\":\"SGV bG8=\"}", "{\"no guid\":\"\"}",
+		"{\"store\":\"metadata\",\"id\":"
+		"\"0123456789abcdef0123456789abcdef\",\"ttl\":1,\"streams\":"
+		"[{\"id\":\"" GUID "\",\"length\":1}]}",
 		"{\"store\":\"s3\",\"id\":\"x\"}",
 		"{\"store\":\"directory\",\"id\":\"../../../../etc/passwd\"}",
 		"{\"store\":\"directory\",\"id\":"
@@ -560,10 +598,12 @@ static void the_limits_are_kept(void **state)
 	struct saved saved;
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < n_kinds; i++) {
 		struct hbt_store_config config = config_of(kinds[i]);
 		struct hbt_store *s;
 
+		if (strcmp(kinds[i], "program") == 0)
+			continue; /* its own affair */
 		config.max_total_bytes = config.max_metadata_bytes = 10000;
 		s = open_store(&config);
 		save(s, m, 60000, data, len, 1000, &saved);
@@ -602,10 +642,59 @@ static void configurations_that_are_wrong_are_refused(void **state)
 	halibut_error_clear(&err);
 }
 
+/* Without a server its kind is not tested. */
+static int start_redis(void)
+{
+	struct hbt_redis_options options;
+	char path[64], url[80];
+	int rc;
+
+	if (mkdtemp(redis_dir) == NULL)
+		return -1;
+	snprintf(path, sizeof(path), "%s/socket", redis_dir);
+	snprintf(url, sizeof(url), "unix://%s", path);
+	if ((server = fork()) == 0) {
+		execlp("redis-server", "redis-server", "--port", "0",
+		       "--unixsocket", path, "--save", "", "--logfile",
+		       "/dev/null", "--dir", redis_dir, (char *)NULL);
+		_exit(127);
+	}
+	while (access(path, F_OK) != 0) {
+		if (waitpid(server, NULL, WNOHANG) == server) {
+			server = 0;
+			return 0;
+		}
+		usleep(10000);
+	}
+	hbt_redis_options_init(&options);
+	rc = hbt_redis_options_parse(&options, url, NULL);
+	if (rc == HALIBUT_OK)
+		rc = hbt_redis_new(&redis, base, NULL, &options, NULL);
+	hbt_redis_options_fini(&options);
+	n_kinds++;
+	return rc == HALIBUT_OK ? 0 : -1;
+}
+
+static void stop_redis(void)
+{
+	char path[64];
+
+	if (redis != NULL)
+		hbt_redis_free(&redis);
+	if (server > 0) {
+		kill(server, SIGKILL);
+		waitpid(server, NULL, 0);
+	}
+	snprintf(path, sizeof(path), "%s/socket", redis_dir);
+	unlink(path);
+	rmdir(redis_dir);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
-	if (mkdtemp(dir) == NULL || (base = event_base_new()) == NULL)
+	if (mkdtemp(dir) == NULL || (base = event_base_new()) == NULL ||
+	    start_redis() != 0)
 		return -1;
 	snprintf(command, sizeof(command),
 	         "sh -c 'f=%s/program-store-of-streams-$1; case $0 in store) "
@@ -620,6 +709,7 @@ static int tear_down(void **state)
 	char marker[64];
 
 	(void)state;
+	stop_redis();
 	event_base_free(base);
 	snprintf(marker, sizeof(marker), "%s/.swept", dir);
 	unlink(marker);
