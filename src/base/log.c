@@ -3,20 +3,43 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include "base/log_line.h"
 
-/* A line and its newline stay within what a pipe takes in one piece. */
-#define LINE_MAX_BYTES 4095
 #define PROCESS_MAX 32
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
+static const char *const format_names[] = {"text", "json", "journal"};
+static const char *const area_names[HBT_LOG_AREAS] = {
+	[HBT_LOG_GATEWAY] = "gateway", [HBT_LOG_CONNECTIONS] = "connections",
+	[HBT_LOG_QUEUES] = "queues",   [HBT_LOG_REDIS] = "redis",
+	[HBT_LOG_SERVICES] = "services", [HBT_LOG_STATUS] = "status",
+};
+
+/* What the sources of a directory log is of an area. */
+static const struct {
+	const char *directory;
+	enum hbt_log_area area;
+} directories[] = {
+	{"net/", HBT_LOG_CONNECTIONS},     {"exchange/", HBT_LOG_CONNECTIONS},
+	{"runtime/", HBT_LOG_CONNECTIONS}, {"connection/", HBT_LOG_CONNECTIONS},
+	{"queue/", HBT_LOG_QUEUES},        {"redis/", HBT_LOG_REDIS},
+	{"store/", HBT_LOG_REDIS},         {"service/", HBT_LOG_SERVICES},
+	{"status/", HBT_LOG_STATUS},
+};
 
 static char process[PROCESS_MAX];
-static enum hbt_log_level max_level = HBT_LOG_INFO;
+static enum hbt_log_level levels[HBT_LOG_AREAS] = {
+	HBT_LOG_INFO, HBT_LOG_INFO, HBT_LOG_INFO,
+	HBT_LOG_INFO, HBT_LOG_INFO, HBT_LOG_INFO,
+};
+static enum hbt_log_level max_level = HBT_LOG_INFO; /* of all areas */
+static enum hbt_log_format line_format = HBT_LOG_TEXT;
 static hbt_log_sink line_sink;
 static void *line_sink_arg;
 
@@ -25,14 +48,46 @@ void hbt_log_set_process(const char *name)
 	snprintf(process, sizeof(process), "%s", name != NULL ? name : "");
 }
 
-void hbt_log_set_level(enum hbt_log_level level)
+void hbt_log_set_area_level(enum hbt_log_area area, enum hbt_log_level level)
 {
-	max_level = level;
+	levels[area] = level;
+	max_level = HBT_LOG_ERROR;
+	for (size_t i = 0; i < COUNT(levels); i++)
+		if (levels[i] > max_level)
+			max_level = levels[i];
 }
 
-bool hbt_log_wants(enum hbt_log_level level)
+void hbt_log_set_level(enum hbt_log_level level)
 {
-	return level <= max_level;
+	for (size_t i = 0; i < COUNT(levels); i++)
+		hbt_log_set_area_level((enum hbt_log_area)i, level);
+}
+
+enum hbt_log_level hbt_log_area_level(enum hbt_log_area area)
+{
+	return levels[area];
+}
+
+static enum hbt_log_area area_of(const char *file)
+{
+	const char *name = strrchr(file, '/');
+
+	for (size_t i = 0; name != NULL && i < COUNT(directories); i++) {
+		size_t len = strlen(directories[i].directory);
+
+		/* The slash in front of the name is the last of the two. */
+		if ((size_t)(name + 1 - file) > len &&
+		    name[-(ptrdiff_t)len] == '/' &&
+		    memcmp(name + 1 - len, directories[i].directory, len) == 0)
+			return directories[i].area;
+	}
+	return HBT_LOG_GATEWAY;
+}
+
+bool hbt_log_wants_from(const char *file, enum hbt_log_level level)
+{
+	/* The first test decides on every request, mostly. */
+	return level <= max_level && level <= levels[area_of(file)];
 }
 
 void hbt_log_set_sink(hbt_log_sink sink, void *arg)
@@ -41,82 +96,120 @@ void hbt_log_set_sink(hbt_log_sink sink, void *arg)
 	line_sink_arg = arg;
 }
 
-int hbt_log_level_parse(const char *text)
+void hbt_log_set_format(enum hbt_log_format format)
 {
-	for (int i = HBT_LOG_ERROR; i <= HBT_LOG_DEBUG; i++)
-		if (strcmp(text, level_names[i]) == 0)
-			return i;
+	line_format = format;
+}
+
+enum hbt_log_format hbt_log_format(void)
+{
+	return line_format;
+}
+
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+
+	return stream != NULL &&
+	       sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device &&
+	       st.st_ino == inode;
+}
+
+enum hbt_log_format hbt_log_detect_format(void)
+{
+	const char *told = getenv("HALIBUT_LOG_FORMAT");
+	int format = told != NULL ? hbt_log_format_parse(told) : -1;
+
+	if (format >= 0)
+		return (enum hbt_log_format)format;
+	if (isatty(STDERR_FILENO))
+		return HBT_LOG_TEXT;
+	return is_journal() ? HBT_LOG_JOURNAL : HBT_LOG_JSON;
+}
+
+void hbt_log_begin(const char *name)
+{
+	hbt_log_set_process(name);
+	hbt_log_set_format(hbt_log_detect_format());
+}
+
+static int find(const char *const *names, size_t n, const char *text)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(text, names[i]) == 0)
+			return (int)i;
 	return -1;
 }
 
-/*
- * Copies text to line, control bytes as \xNN, so that what a peer sends can
- * neither start a new line nor speak to a terminal. Cuts at the end of line.
- */
-static void append_escaped(char *line, size_t cap, const char *text)
+int hbt_log_level_parse(const char *text)
 {
-	static const char digits[] = "0123456789abcdef";
-	size_t n = strlen(line);
-
-	for (; *text != '\0'; text++) {
-		uint8_t c = (uint8_t)*text;
-		bool control = c < 0x20 || c == 0x7f;
-
-		if (n + (control ? 4 : 1) >= cap)
-			break;
-		if (control) {
-			line[n++] = '\\';
-			line[n++] = 'x';
-			line[n++] = digits[c >> 4];
-			line[n++] = digits[c & 15];
-		} else {
-			line[n++] = (char)c;
-		}
-	}
-	line[n] = '\0';
+	return find(level_names, COUNT(level_names), text);
 }
 
-static void write_line(enum hbt_log_level level, const char *line)
+int hbt_log_area_parse(const char *text)
 {
-	char out[LINE_MAX_BYTES + 1];
-	struct timespec now;
-	struct tm utc;
-	size_t n;
+	return find(area_names, COUNT(area_names), text);
+}
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &utc);
-	n = strftime(out, sizeof(out), "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(out + n, sizeof(out) - n, ".%03ldZ %-7s %s",
-	         now.tv_nsec / 1000000, level_names[level], line);
-	n = strlen(out);
-	if (n == LINE_MAX_BYTES)
-		n--;
-	out[n++] = '\n';
+int hbt_log_format_parse(const char *text)
+{
+	return find(format_names, COUNT(format_names), text);
+}
+
+const char *hbt_log_level_name(enum hbt_log_level level)
+{
+	return level_names[level];
+}
+
+const char *hbt_log_area_name(enum hbt_log_area area)
+{
+	return area_names[area];
+}
+
+const char *hbt_log_format_name(enum hbt_log_format format)
+{
+	return format_names[format];
+}
+
+static void write_line(const struct hbt_log_record *rec)
+{
+	char line[HBT_LOG_LINE_MAX];
+	size_t n = hbt_log_line(rec, line_format, line);
+
 	/* A log that cannot be written has nobody left to be told. */
-	while (write(STDERR_FILENO, out, n) < 0 && errno == EINTR)
+	while (write(STDERR_FILENO, line, n) < 0 && errno == EINTR)
 		continue;
 }
 
-void hbt_log(enum hbt_log_level level, const char *fmt, ...)
+void hbt_log_from(const char *file, enum hbt_log_level level,
+                  const struct hbt_log_about *about, const char *fmt, ...)
 {
-	char text[LINE_MAX_BYTES + 1], line[LINE_MAX_BYTES + 1] = "";
+	static const struct hbt_log_about nothing;
 	int saved_errno = errno; /* callers log before they look at it */
+	char message[HBT_LOG_LINE_MAX + 1], line[HBT_LOG_LINE_MAX];
+	struct hbt_log_record rec = {
+		.level = level,
+		.area = area_of(file),
+		.process = process,
+		.pid = (long)getpid(),
+		.about = about != NULL ? about : &nothing,
+		.message = message,
+	};
 	va_list ap;
 
-	if (!hbt_log_wants(level))
-		return;
+	clock_gettime(CLOCK_REALTIME, &rec.time);
 	va_start(ap, fmt);
-	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
-		snprintf(text, sizeof(text), "%s", fmt);
+	if (vsnprintf(message, sizeof(message), fmt, ap) < 0)
+		rec.message = fmt;
 	va_end(ap);
-	if (process[0] != '\0') {
-		append_escaped(line, sizeof(line), process);
-		append_escaped(line, sizeof(line), ": ");
-	}
-	append_escaped(line, sizeof(line), text);
-	if (line_sink != NULL)
+	if (line_sink == NULL) {
+		write_line(&rec);
+	} else {
+		hbt_log_line_text(&rec, line);
 		line_sink(line_sink_arg, level, line);
-	else
-		write_line(level, line);
+	}
 	errno = saved_errno;
 }

@@ -65,6 +65,7 @@ struct hbt_config {
 	char *friendly_page; /* path */
 	struct hbt_strings friendly_headers;
 	int log_level;
+	char *log_format; /* as it is written in the file */
 
 	int max_connections; /* 0: as many as descriptors allow */
 	int max_waiting_requests;

@@ -54,6 +54,16 @@ static int check_header(const char *text, struct halibut_error *err)
 	return HALIBUT_OK;
 }
 
+static int check_log_format(const char *text, struct halibut_error *err)
+{
+	if (strcmp(text, "auto") == 0 || hbt_log_format_parse(text) >= 0)
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "\"%s\" is no format of a log; use auto, text, "
+	                     "json or journal",
+	                     text);
+}
+
 #define AT(field) offsetof(struct hbt_config, field)
 #define TIME(name, field, min, max, preset)                                    \
 	{name, HBT_SETTING_TIME, AT(field), min, max, preset, false, NULL}
@@ -103,6 +113,7 @@ const struct hbt_setting hbt_config_table[] = {
 	LIST("friendly_headers", friendly_headers, false, check_header),
 	{"log_level", HBT_SETTING_LEVEL, AT(log_level), 0, 0, "info", false,
 	 NULL},
+	TEXT("log_format", log_format, "auto", check_log_format),
 
 	COUNT("max_connections", max_connections, 0, 10000000, "0"),
 	COUNT("max_waiting_requests", max_waiting_requests, 1, 100000000,

@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 	struct hbt_master *m = NULL;
 	int rc;
 
-	hbt_log_set_process("master");
+	hbt_log_begin("master");
 	rc = hbt_config_load(&cfg, options.config, &err);
 	if (rc == HALIBUT_OK && options.test) {
 		rc = test(cfg, &err);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/timespan.h"
+#include "master/logs.h"
 
 #define TRIM_INTERVAL_S 60
 #define TRIM_IDLE_MS (10 * 60 * 1000)
@@ -302,8 +303,9 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 	m->cfg = cfg;
 	m->started = time(NULL);
 	m->started_ms = hbt_now_ms();
-	hbt_log_set_level((enum hbt_log_level)cfg->log_level);
-	rc = start_all(m, err);
+	rc = hbt_logs_open(cfg, err);
+	if (rc == HALIBUT_OK)
+		rc = start_all(m, err);
 	if (rc != HALIBUT_OK && err->message == NULL)
 		hbt_error_set(err, rc, "%s", halibut_strerror(rc));
 	if (rc != HALIBUT_OK) {

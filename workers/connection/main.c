@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is the master's business */
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a spool at its limit is a full disk */
+	hbt_log_begin("worker");
 	rc = start(&w);
 	if (rc == 0)
 		event_base_loop(w.base, EVLOOP_NO_EXIT_ON_EMPTY);

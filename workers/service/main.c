@@ -46,7 +46,7 @@ int main(void)
 	/* For the whole foreground group; the master decides what it means. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	hbt_log_set_process("service worker");
+	hbt_log_begin("service worker");
 
 	if ((rc = hbt_svc_new(&svc, HBT_CHANNEL_FD)) != 0) {
 		log_error("cannot start: %s", halibut_strerror(rc));

@@ -6,8 +6,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -101,7 +104,52 @@ static void a_line_stays_under_4096_bytes(void **state)
 	log_info("%s", big);
 	assert_true(strlen(h->text) < 4096);
 	assert_true(strlen(h->text) > 4000);
-	assert_string_equal(h->text + strlen(h->text) - 4, "\\x0a");
+	assert_string_equal(h->text + strlen(h->text) - 7, "\\x0a\xe2\x80\xa6");
+}
+
+static void what_is_no_utf8_or_turns_text_around_is_escaped(void **state)
+{
+	struct heard *h = *state;
+
+	log_info("%s", "\xff\xc3(\xc2\x9b" "31m\xed\xa0\x80\xe2\x80\xae"
+	               "\xf0\x9f\x90\x9f\xc0\xaf\xe2\x82");
+	assert_string_equal(h->text, "\\xff\\xc3(\\xc2\\x9b" "31m"
+	                             "\\xed\\xa0\\x80\\xe2\\x80\\xae"
+	                             "\xf0\x9f\x90\x9f\\xc0\\xaf"
+	                             "\\xe2\\x82");
+}
+
+static void an_area_has_a_level_of_its_own(void **state)
+{
+	(void)state;
+	hbt_log_set_area_level(HBT_LOG_REDIS, HBT_LOG_DEBUG);
+	hbt_log_set_area_level(HBT_LOG_QUEUES, HBT_LOG_ERROR);
+	assert_true(hbt_log_wants_from("../src/redis/link.c", HBT_LOG_DEBUG));
+	assert_true(hbt_log_wants_from("src/store/store.c", HBT_LOG_DEBUG));
+	assert_false(hbt_log_wants_from("src/queue/memory.c", HBT_LOG_INFO));
+	assert_true(hbt_log_wants_from("workers/connection/main.c",
+	                               HBT_LOG_INFO));
+	assert_false(hbt_log_wants_from("workers/connection/main.c",
+	                                HBT_LOG_DEBUG));
+	assert_false(hbt_log_wants(HBT_LOG_DEBUG));
+	hbt_log_set_level(HBT_LOG_WARNING);
+	assert_int_equal(hbt_log_area_level(HBT_LOG_REDIS), HBT_LOG_WARNING);
+	assert_false(hbt_log_wants_from("src/redis/link.c", HBT_LOG_INFO));
+}
+
+static void areas_and_formats_are_read_by_name(void **state)
+{
+	(void)state;
+	for (int i = 0; i < HBT_LOG_AREAS; i++)
+		assert_int_equal(
+			hbt_log_area_parse(
+				hbt_log_area_name((enum hbt_log_area)i)),
+			i);
+	assert_int_equal(hbt_log_area_parse("nets"), -1);
+	assert_int_equal(hbt_log_format_parse("json"), HBT_LOG_JSON);
+	assert_int_equal(hbt_log_format_parse("text"), HBT_LOG_TEXT);
+	assert_int_equal(hbt_log_format_parse("journal"), HBT_LOG_JOURNAL);
+	assert_int_equal(hbt_log_format_parse("xml"), -1);
 }
 
 static void errno_survives_a_log_line(void **state)
@@ -123,24 +171,166 @@ static void levels_are_read_by_name(void **state)
 	assert_int_equal(hbt_log_level_parse(""), -1);
 }
 
+/* Standard error is a pipe between these two. */
+static int saved_stderr, pipe_out;
+
+static void catch_stderr(void)
+{
+	int fds[2];
+
+	saved_stderr = dup(STDERR_FILENO);
+	assert_true(saved_stderr >= 0);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
+	close(fds[1]);
+	pipe_out = fds[0];
+	hbt_log_set_sink(NULL, NULL);
+}
+
+/* What was written first. */
+static ssize_t release_stderr(char *out, size_t cap)
+{
+	ssize_t n;
+
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	n = read(pipe_out, out, cap); /* one write arrives as one read */
+	close(pipe_out);
+	return n;
+}
+
 /* Logs one line to the default sink and returns what standard error got. */
 static ssize_t log_to_stderr(const char *text, char *out, size_t cap)
 {
-	int old = dup(STDERR_FILENO);
-	int fds[2];
+	catch_stderr();
+	log_warning("%s", text);
+	return release_stderr(out, cap);
+}
+
+/* The object of the one line that standard error got. */
+static json_t *caught_object(void)
+{
+	char out[8192];
+	ssize_t n = release_stderr(out, sizeof(out));
+	json_error_t err;
+	json_t *doc;
+
+	hbt_log_set_format(HBT_LOG_TEXT);
+	assert_true(n > 0 && n < 4096);
+	assert_int_equal(out[n - 1], '\n');
+	assert_null(memchr(out, '\n', (size_t)n - 1));
+	doc = json_loadb(out, (size_t)n, JSON_REJECT_DUPLICATES, &err);
+	if (doc == NULL)
+		fail_msg("%s: %.*s", err.text, (int)n, out);
+	return doc;
+}
+
+static const char *field(const json_t *doc, const char *name)
+{
+	const char *text = json_string_value(json_object_get(doc, name));
+
+	return text != NULL ? text : "(none)";
+}
+
+static void json_has_what_a_line_is_about(void **state)
+{
+	json_t *doc;
+
+	(void)state;
+	hbt_log_set_process("worker 3");
+	hbt_log_set_format(HBT_LOG_JSON);
+	catch_stderr();
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "refused", .peer = "192.0.2.1:5",
+	                    .thumbprint = "AB", .endpoint = "poll://x/",
+	                    .activity = "a", .reason = "not \"trusted\"\\",
+	                    .remedy = "trust it"),
+	          "%s refused\n", "192.0.2.1:5");
+	doc = caught_object();
+	assert_int_equal(strlen(field(doc, "time")), 24);
+	assert_string_equal(field(doc, "level"), "warning");
+	assert_string_equal(field(doc, "area"), "gateway");
+	assert_string_equal(field(doc, "process"), "worker 3");
+	assert_int_equal(json_integer_value(json_object_get(doc, "pid")),
+	                 getpid());
+	assert_string_equal(field(doc, "event"), "refused");
+	assert_string_equal(field(doc, "peer"), "192.0.2.1:5");
+	assert_string_equal(field(doc, "thumbprint"), "AB");
+	assert_string_equal(field(doc, "endpoint"), "poll://x/");
+	assert_string_equal(field(doc, "activity"), "a");
+	assert_string_equal(field(doc, "reason"), "not \"trusted\"\\");
+	assert_string_equal(field(doc, "remedy"), "trust it");
+	assert_string_equal(field(doc, "message"), "192.0.2.1:5 refused\\x0a");
+	json_decref(doc);
+}
+
+static void json_stays_whole_whatever_a_peer_sends(void **state)
+{
+	static const char *const mark = "\xe2\x80\xa6";
+	char big[6000];
+	json_t *doc;
+
+	(void)state;
+	for (int c = 1; c < 256; c += 3) {
+		memset(big, c, sizeof(big) - 1);
+		big[sizeof(big) - 1] = '\0';
+		hbt_log_set_format(HBT_LOG_JSON);
+		catch_stderr();
+		log_event(HBT_LOG_ERROR,
+		          LOG_ABOUT(.event = big, .peer = big, .reason = big,
+		                    .thumbprint = big, .endpoint = big,
+		                    .activity = big, .remedy = big),
+		          "%s", big);
+		doc = caught_object();
+		assert_non_null(strstr(field(doc, "message"), mark));
+		assert_non_null(strstr(field(doc, "remedy"), mark));
+		assert_true(strlen(field(doc, "peer")) > 200);
+		json_decref(doc);
+	}
+}
+
+static void the_journal_gets_a_priority_and_no_time(void **state)
+{
+	char out[8192];
 	ssize_t n;
 
-	assert_true(old >= 0);
-	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
-	hbt_log_set_sink(NULL, NULL);
-	log_warning("%s", text);
-	dup2(old, STDERR_FILENO);
-	close(old);
-	close(fds[1]);
-	n = read(fds[0], out, cap); /* one write arrives as one read */
-	close(fds[0]);
-	return n;
+	(void)state;
+	hbt_log_set_process("master");
+	hbt_log_set_format(HBT_LOG_JOURNAL);
+	n = log_to_stderr("hello", out, sizeof(out) - 1);
+	hbt_log_set_format(HBT_LOG_TEXT);
+	assert_true(n > 0);
+	out[n] = '\0';
+	assert_string_equal(out, "<4>master: hello\n");
+}
+
+static void the_format_suits_standard_error(void **state)
+{
+	enum hbt_log_format of_pipe, of_journal, of_other, told;
+	char stream[64], out[16];
+	struct stat st;
+
+	(void)state;
+	unsetenv("HALIBUT_LOG_FORMAT");
+	unsetenv("JOURNAL_STREAM");
+	catch_stderr();
+	of_pipe = hbt_log_detect_format();
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu",
+	         (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	of_journal = hbt_log_detect_format();
+	setenv("JOURNAL_STREAM", "8:1", 1);
+	of_other = hbt_log_detect_format();
+	setenv("HALIBUT_LOG_FORMAT", "text", 1);
+	told = hbt_log_detect_format();
+	unsetenv("HALIBUT_LOG_FORMAT");
+	unsetenv("JOURNAL_STREAM");
+	release_stderr(out, sizeof(out));
+	assert_int_equal(of_pipe, HBT_LOG_JSON);
+	assert_int_equal(of_journal, HBT_LOG_JOURNAL);
+	assert_int_equal(of_other, HBT_LOG_JSON);
+	assert_int_equal(told, HBT_LOG_TEXT);
 }
 
 static void standard_error_gets_time_level_and_text(void **state)
@@ -193,6 +383,21 @@ int main(void)
 			standard_error_gets_time_level_and_text, start, stop),
 		cmocka_unit_test_setup_teardown(
 			a_cut_line_still_ends_in_a_newline, start, stop),
+		cmocka_unit_test_setup_teardown(
+			what_is_no_utf8_or_turns_text_around_is_escaped, start,
+			stop),
+		cmocka_unit_test_setup_teardown(an_area_has_a_level_of_its_own,
+	                                        start, stop),
+		cmocka_unit_test_setup_teardown(
+			areas_and_formats_are_read_by_name, start, stop),
+		cmocka_unit_test_setup_teardown(json_has_what_a_line_is_about,
+	                                        start, stop),
+		cmocka_unit_test_setup_teardown(
+			json_stays_whole_whatever_a_peer_sends, start, stop),
+		cmocka_unit_test_setup_teardown(
+			the_journal_gets_a_priority_and_no_time, start, stop),
+		cmocka_unit_test_setup_teardown(the_format_suits_standard_error,
+	                                        start, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
