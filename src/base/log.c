@@ -42,6 +42,8 @@ static enum hbt_log_level max_level = HBT_LOG_INFO; /* of all areas */
 static enum hbt_log_format line_format = HBT_LOG_TEXT;
 static hbt_log_sink line_sink;
 static void *line_sink_arg;
+static hbt_log_tee line_tee;
+static void *line_tee_arg;
 
 void hbt_log_set_process(const char *name)
 {
@@ -94,6 +96,12 @@ void hbt_log_set_sink(hbt_log_sink sink, void *arg)
 {
 	line_sink = sink;
 	line_sink_arg = arg;
+}
+
+void hbt_log_set_tee(hbt_log_tee tee, void *arg)
+{
+	line_tee = tee;
+	line_tee_arg = arg;
 }
 
 void hbt_log_set_format(enum hbt_log_format format)
@@ -184,6 +192,20 @@ static void write_line(const struct hbt_log_record *rec)
 		continue;
 }
 
+static void tell_tee(const struct hbt_log_record *rec)
+{
+	hbt_log_tee tee = line_tee;
+	char line[HBT_LOG_LINE_MAX];
+	size_t n;
+
+	if (tee == NULL)
+		return;
+	n = hbt_log_line(rec, HBT_LOG_JSON, line);
+	line_tee = NULL;
+	tee(line_tee_arg, line, n - 1);
+	line_tee = tee;
+}
+
 void hbt_log_from(const char *file, enum hbt_log_level level,
                   const struct hbt_log_about *about, const char *fmt, ...)
 {
@@ -211,5 +233,6 @@ void hbt_log_from(const char *file, enum hbt_log_level level,
 		hbt_log_line_text(&rec, line);
 		line_sink(line_sink_arg, level, line);
 	}
+	tell_tee(&rec);
 	errno = saved_errno;
 }

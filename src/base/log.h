@@ -60,6 +60,13 @@ enum hbt_log_level hbt_log_area_level(enum hbt_log_area area);
 #define hbt_log_wants(level) hbt_log_wants_from(__FILE__, level)
 bool hbt_log_wants_from(const char *file, enum hbt_log_level level);
 
+/*
+ * Hears every line as well, as a JSON object without newline; what it logs
+ * itself, it does not hear. NULL: nobody.
+ */
+typedef void (*hbt_log_tee)(void *arg, const char *object, size_t len);
+void hbt_log_set_tee(hbt_log_tee tee, void *arg);
+
 /* NULL restores the default: standard error, in the format that is set. */
 void hbt_log_set_sink(hbt_log_sink sink, void *arg);
 /* Default: text, with an ISO 8601 UTC time. */

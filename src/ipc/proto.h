@@ -37,6 +37,7 @@ enum hbt_ipc_type {
 	HBT_IPC_SUBSCRIBED, /* id: connection. u8 allowed, u32 limit */
 	HBT_IPC_STOP,      /* u8 drain: 1 finish calls first, 0 now. Then exit 0 */
 	HBT_IPC_PING,      /* worker answers PONG with the id */
+	HBT_IPC_LOG,       /* see ipc/log_order.h; fd: the new standard error */
 
 	/* Connection worker -> master. */
 	HBT_IPC_SUBSCRIBE = 50, /* id: connection. str uri, str thumbprint, str
@@ -47,6 +48,8 @@ enum hbt_ipc_type {
 	HBT_IPC_STATS,          /* struct hbt_worker_stats; each second if new */
 	HBT_IPC_PONG,
 	HBT_IPC_REFUSED,   /* str peer address, cstr thumbprint, str reason */
+	HBT_IPC_LOG_LINE,  /* str JSON object: a line, while LOG asks for them.
+	                    * The master says it to halibutctl, too */
 
 	/* Master -> service worker. */
 	HBT_IPC_PROGRAMS = 70, /* u32 n, n * struct hbt_program */
@@ -57,6 +60,9 @@ enum hbt_ipc_type {
 	HBT_IPC_RELOAD,      /* -> DONE */
 	HBT_IPC_SHUTDOWN,    /* -> DONE */
 	HBT_IPC_DONE,        /* u8 ok, cstr message */
+	HBT_IPC_LOG_LEVEL,   /* str "LEVEL" or "AREA=LEVEL", or none: -> DONE,
+	                      * whose message names the levels in force */
+	HBT_IPC_LOG_FOLLOW,  /* -> LOG_LINE with the id, until it hangs up */
 };
 
 #define HBT_IPC_PROTOCOL 1u

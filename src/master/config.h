@@ -65,7 +65,9 @@ struct hbt_config {
 	char *friendly_page; /* path */
 	struct hbt_strings friendly_headers;
 	int log_level;
+	struct hbt_strings log_levels; /* "AREA=LEVEL" */
 	char *log_format; /* as it is written in the file */
+	char *log_file; /* NULL: standard error */
 
 	int max_connections; /* 0: as many as descriptors allow */
 	int max_waiting_requests;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "master/config_units.h"
 #include "master/listen.h"
+#include "master/logs.h"
 
 #define SECOND ((uint64_t)1000)
 #define MINUTE (60 * SECOND)
@@ -111,8 +112,10 @@ const struct hbt_setting hbt_config_table[] = {
 	PATH("spool_directory", spool_directory, "/var/tmp"),
 	PATH("friendly_page", friendly_page, NULL),
 	LIST("friendly_headers", friendly_headers, false, check_header),
-	{"log_level", HBT_SETTING_LEVEL, AT(log_level), 0, 0, "info", false,
+	{"log_level", HBT_SETTING_LEVEL, AT(log_level), 0, 0, "info", true,
 	 NULL},
+	LIST("log_levels", log_levels, true, hbt_logs_check_level),
+	PATH("log_file", log_file, NULL),
 	TEXT("log_format", log_format, "auto", check_log_format),
 
 	COUNT("max_connections", max_connections, 0, 10000000, "0"),

@@ -2,7 +2,9 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "base/log.h"
+#include "master/logs.h"
 #include "master/master.h"
 
 #define DEFAULT_CONFIG HBT_SYSCONFDIR "/halibutd.conf"
@@ -19,7 +21,8 @@ static const char usage[] =
 	"  -h, --help         print this, then end\n"
 	"\n"
 	"Signals: TERM and INT stop it in order, a second one at once; HUP\n"
-	"reads trust, routes, services and polls again.\n"
+	"reads trust, routes, services and polls again; USR1 opens log_file\n"
+	"again.\n"
 	"\n"
 	"  halibutd -t -c /etc/halibut/halibutd.conf\n";
 
@@ -90,6 +93,14 @@ static int test(const struct hbt_config *cfg, struct halibut_error *err)
 	return rc;
 }
 
+/* To who started us, and to the log if that is elsewhere. */
+static void complain(const struct halibut_error *err)
+{
+	dprintf(hbt_logs_console(), "halibutd: %s\n", err->message);
+	if (hbt_logs_console() != STDERR_FILENO)
+		log_error("cannot start: %s", err->message);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = read_options(argc, argv);
@@ -109,7 +120,7 @@ int main(int argc, char **argv)
 			hbt_master_run(m);
 	}
 	if (rc != HALIBUT_OK)
-		fprintf(stderr, "halibutd: %s\n", err.message);
+		complain(&err);
 	hbt_master_free(&m);
 	hbt_config_free(&cfg);
 	halibut_error_clear(&err);

@@ -48,6 +48,9 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_STATS:
 		hbt_dispatch_review(m);
 		return HALIBUT_OK;
+	case HBT_IPC_LOG_LINE:
+		hbt_logs_pass_on(msg->data, msg->len);
+		return HALIBUT_OK;
 	case HBT_IPC_REFUSED: /* the worker has logged it */
 		return HALIBUT_OK;
 	default:
@@ -73,7 +76,13 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 
 static void client_lost(void *arg, struct hbt_client *c)
 {
-	forget_link(arg, &c->link);
+	struct hbt_master *m = arg;
+	bool followed = hbt_logs_are_followed();
+
+	forget_link(m, &c->link);
+	hbt_logs_unfollow(&c->link);
+	if (followed && !hbt_logs_are_followed() && m->workers != NULL)
+		hbt_provision_logs(m, false);
 }
 
 /* Stopping */
@@ -130,6 +139,19 @@ void hbt_master_stop(struct hbt_master *m, const char *why)
 
 /* Signals */
 
+static void reopen_log(struct hbt_master *m)
+{
+	struct halibut_error err = {0};
+
+	if (hbt_logs_reopen(m->cfg, &err) == HALIBUT_OK) {
+		hbt_provision_logs(m, m->cfg->log_file != NULL);
+		log_info("log opened again");
+	} else {
+		log_error("%s", err.message);
+	}
+	halibut_error_clear(&err);
+}
+
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
 	struct hbt_master *m = arg;
@@ -144,6 +166,9 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		(void)hbt_master_reload(m, &err); /* it logs how that went */
 		halibut_error_clear(&err);
 		break;
+	case SIGUSR1:
+		reopen_log(m);
+		break;
 	default:
 		hbt_master_stop(m, number == SIGINT ? "interrupted"
 		                                    : "told by SIGTERM");
@@ -152,10 +177,11 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 
 static int catch_signals(struct hbt_master *m)
 {
-	static const int numbers[4] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT};
+	static const int numbers[5] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT,
+	                               SIGUSR1};
 
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < 5; i++) {
 		m->signals[i] = evsignal_new(m->base, numbers[i], on_signal, m);
 		if (m->signals[i] == NULL ||
 		    event_add(m->signals[i], NULL) != 0)
@@ -345,7 +371,7 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_hosted_free(&m->hosted);
 	hbt_subscriptions_free(&m->subscriptions);
 	hbt_switchboard_free(&m->switchboard);
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 5; i++)
 		free_event(&m->signals[i]);
 	free_event(&m->trim_timer);
 	free_event(&m->stop_timer);

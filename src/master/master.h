@@ -40,7 +40,7 @@ struct hbt_master {
 	int max_connections_a_worker;
 	bool full; /* no worker could take one more */
 
-	struct event *signals[4];
+	struct event *signals[5];
 	struct event *trim_timer, *stop_timer;
 
 	time_t started;
@@ -71,6 +71,8 @@ int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers);
 void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w);
 /* The lists that a reload can change, to all. */
 void hbt_provision_lists(struct hbt_master *m);
+/* How to log; with our standard error when that is another file now. */
+void hbt_provision_logs(struct hbt_master *m, bool with_file);
 
 /* reload.c. HALIBUT_OK, or the old configuration stays and err says why. */
 int hbt_master_reload(struct hbt_master *m, struct halibut_error *err);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "master/logs.h"
 #include "master/master.h"
 
 static void send_done(struct hbt_client *c, uint32_t id, bool ok,
@@ -46,6 +47,41 @@ static void reload(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 	halibut_error_clear(&err);
 }
 
+static void set_log_level(struct hbt_master *m, struct hbt_client *c,
+                          struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	char *text = msg->len > 0 ? hbt_rd_strdup(&r) : NULL;
+	struct halibut_error err = {0};
+	int rc = HALIBUT_OK;
+	char *levels;
+
+	if (text != NULL) {
+		rc = hbt_logs_set_level(text, &err);
+		if (rc == HALIBUT_OK) {
+			log_info("%s: log level set to %s", c->link.name, text);
+			hbt_provision_logs(m, false);
+		}
+	}
+	levels = hbt_logs_levels();
+	send_done(c, msg->id, rc == HALIBUT_OK,
+	          rc == HALIBUT_OK ? levels : err.message);
+	halibut_error_clear(&err);
+	free(levels);
+	free(text);
+}
+
+static void follow_log(struct hbt_master *m, struct hbt_client *c, uint32_t id)
+{
+	bool followed = hbt_logs_are_followed();
+
+	if (hbt_logs_follow(&c->link, id) != HALIBUT_OK)
+		send_done(c, id, false,
+		          "too many others follow the log already");
+	else if (!followed)
+		hbt_provision_logs(m, false);
+}
+
 int hbt_orders_message(void *master, struct hbt_client *c,
                        struct hbt_ipc_msg *msg)
 {
@@ -57,6 +93,12 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 		return HALIBUT_OK;
 	case HBT_IPC_RELOAD:
 		reload(m, c, msg->id);
+		return HALIBUT_OK;
+	case HBT_IPC_LOG_LEVEL:
+		set_log_level(m, c, msg);
+		return HALIBUT_OK;
+	case HBT_IPC_LOG_FOLLOW:
+		follow_log(m, c, msg->id);
 		return HALIBUT_OK;
 	case HBT_IPC_SHUTDOWN:
 		send_done(c, msg->id, true, NULL);

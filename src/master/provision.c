@@ -1,7 +1,11 @@
 /* What workers must know: as messages, since they read no files. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/log.h"
+#include "ipc/log_order.h"
+#include "master/logs.h"
 #include "master/master.h"
 
 static void tell(struct hbt_worker *w, enum hbt_ipc_type type,
@@ -99,6 +103,22 @@ static void send_programs(struct hbt_master *m, struct hbt_worker *w)
 	tell(w, HBT_IPC_PROGRAMS, &wr);
 }
 
+/* With our standard error, since log_file was opened again, or without. */
+static void send_log(struct hbt_worker *w, bool with_file)
+{
+	int fd = with_file ? dup(STDERR_FILENO) : -1;
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, 256);
+	hbt_log_order_put(&wr, hbt_logs_are_followed());
+	if (with_file && fd < 0)
+		log_error("%s: goes on logging to the old file: %s",
+		          w->link.name, strerror(errno));
+	if (hbt_link_send(&w->link, HBT_IPC_LOG, 0, &wr, fd) != HALIBUT_OK)
+		log_error("%s: is not told how to log: out of memory",
+		          w->link.name);
+}
+
 static void send_lists(struct hbt_master *m, struct hbt_worker *w)
 {
 	if (w->link.kind == HBT_PEER_CONNECTION_WORKER) {
@@ -112,6 +132,7 @@ static void send_lists(struct hbt_master *m, struct hbt_worker *w)
 void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
 {
 	send_settings(m, w);
+	send_log(w, false);
 	send_lists(m, w);
 }
 
@@ -122,4 +143,13 @@ void hbt_provision_lists(struct hbt_master *m)
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
 		if (w->state == WORKER_READY)
 			send_lists(m, w);
+}
+
+void hbt_provision_logs(struct hbt_master *m, bool with_file)
+{
+	struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (w->state == WORKER_READY || w->state == WORKER_STOPPING)
+			send_log(w, with_file);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/log.h"
+#include "master/logs.h"
 #include "master/master.h"
 
 #define MAX_PAGE ((size_t)1024 * 1024)
@@ -96,6 +97,9 @@ static void swap_lists(struct hbt_config *to, struct hbt_config *from)
 	to->n_polls = from->n_polls;
 	to->queues = from->queues;
 	to->n_queues = from->n_queues;
+	to->log_level = from->log_level;
+	to->log_levels = from->log_levels;
+	from->log_levels = was.log_levels;
 	from->trust = was.trust;
 	from->trust_file = was.trust_file;
 	from->trusted = was.trusted;
@@ -138,6 +142,8 @@ int hbt_master_reload(struct hbt_master *m, struct halibut_error *err)
 	    hbt_workers_left(m->workers, HBT_PEER_SERVICE_WORKER) == 0 &&
 	    hbt_workers_add(m->workers, HBT_PEER_SERVICE_WORKER) != HALIBUT_OK)
 		log_error("no service worker can be started");
+	hbt_logs_configure(m->cfg);
+	hbt_provision_logs(m, false);
 	hbt_provision_lists(m);
 	hbt_hosted_configure(m->hosted, m->cfg);
 	remember(m, NULL);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "ipc/log_order.h"
 #include "worker.h"
 
 /* "a\nb\n" becomes {"a", "b", NULL}; the text is cut up in place. */
@@ -191,7 +192,7 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 
 	if (!w->ready && msg->type != HBT_IPC_SETTINGS &&
 	    msg->type != HBT_IPC_STOP && msg->type != HBT_IPC_TRUST &&
-	    msg->type != HBT_IPC_PING)
+	    msg->type != HBT_IPC_PING && msg->type != HBT_IPC_LOG)
 		return;
 	if (msg->lost && (msg->type == HBT_IPC_SETTINGS ||
 	                  msg->type == HBT_IPC_TRUST ||
@@ -226,6 +227,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		break;
 	case HBT_IPC_FAIL:
 		incoming_fail(w, msg);
+		break;
+	case HBT_IPC_LOG:
+		(void)hbt_log_order_obey(w->ipc, msg);
 		break;
 	case HBT_IPC_PING:
 		hbt_ipc_send(w->ipc, HBT_IPC_PONG, msg->id, NULL, 0, -1);
@@ -263,6 +267,7 @@ void worker_fini(struct worker *w)
 	hbt_dialler_free(&w->dialler);
 	if (w->env.base != NULL)
 		hbt_exchange_env_fini(&w->env);
+	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
 	hbt_trust_set_free(&w->trust);
 	hbt_tls_free(&w->tls);

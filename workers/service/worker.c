@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "ipc/log_order.h"
 #include "call.h"
 #include "intake.h"
 #include "program.h"
@@ -259,6 +260,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_STOP:
 		handle_stop(svc, msg);
 		break;
+	case HBT_IPC_LOG:
+		(void)hbt_log_order_obey(svc->ipc, msg);
+		break;
 	case HBT_IPC_PING:
 		hbt_wr_init(&w, HBT_IPC_MAX_BODY);
 		(void)hbt_svc_send(svc, HBT_IPC_PONG, msg->id, &w, -1);
@@ -277,6 +281,7 @@ static void on_closed(void *arg, const char *why)
 		log_warning("the channel to the master closed (%s): ending "
 		            "the service programs",
 		            why);
+	hbt_log_order_forget();
 	hbt_ipc_free(&svc->ipc);
 	end(svc);
 }
@@ -364,6 +369,7 @@ void hbt_svc_free(struct hbt_svc **svcp)
 	*svcp = NULL;
 	hbt_svc_drain_stop();
 	hbt_svc_programs_free(svc);
+	hbt_log_order_forget();
 	hbt_ipc_free(&svc->ipc);
 	hbt_svc_dirs_close(&svc->dirs);
 	hbt_deflater_free(&svc->deflater);
