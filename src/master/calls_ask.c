@@ -2,7 +2,9 @@
 #include "master/calls_private.h"
 
 #include <stdlib.h>
+#include "base/guid.h"
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "master/route.h"
 
 static void put_endpoint(struct hbt_wr *w, const void *target)
@@ -121,6 +123,28 @@ static void ask_fini(struct ask *a)
 	free(a->expected);
 }
 
+static void log_unroutable(const struct ask *a, const struct hbt_envelope *env,
+                           const struct halibut_error *err)
+{
+	const char *colon =
+		a->address != NULL ? strrchr(a->address, ':') : NULL;
+	char key[512], activity[HBT_GUID_TEXT] = "";
+
+	if (env->has_activity_id)
+		hbt_guid_format(&env->activity_id, activity);
+	snprintf(key, sizeof(key), "unroutable %s %.*s",
+	         a->destination != NULL ? a->destination : "",
+	         colon != NULL ? (int)(colon - a->address) : 0,
+	         colon != NULL ? a->address : "");
+	log_limited(key, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "unroutable", .peer = a->address,
+	                      .thumbprint = a->thumbprint,
+	                      .endpoint = a->destination,
+	                      .activity = activity[0] ? activity : NULL,
+	                      .reason = err->message),
+	            "%s", err->message);
+}
+
 static void route(struct hbt_call *call, const struct ask *a)
 {
 	const struct hbt_envelope *env = &call->pending.msg->env;
@@ -137,7 +161,7 @@ static void route(struct hbt_call *call, const struct ask *a)
 	struct hbt_decision d;
 
 	if (hbt_route_decide(calls->cfg, &q, &d, &err) != HALIBUT_OK) {
-		log_warning("%s", err.message);
+		log_unroutable(a, env, &err);
 		hbt_call_fail(call, &err);
 	} else if (d.kind == HBT_ROUTE_QUEUE)
 		push(call, d.uri);

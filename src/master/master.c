@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "master/logs.h"
 
@@ -23,6 +24,23 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
 	hbt_dispatch_review(m);
+}
+
+/* Here, so that it is one line however many workers refuse. */
+static int log_refusal(const struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	char *peer = hbt_rd_strdup(&r);
+	char *thumbprint = hbt_rd_strdup(&r);
+	char *reason = hbt_rd_strdup(&r);
+	int rc = hbt_rd_finish(&r);
+
+	if (rc == HALIBUT_OK && peer != NULL && reason != NULL)
+		hbt_log_refusal(peer, thumbprint, reason);
+	free(peer);
+	free(thumbprint);
+	free(reason);
+	return rc;
 }
 
 static int worker_message(void *arg, struct hbt_worker *w,
@@ -51,8 +69,8 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_LOG_LINE:
 		hbt_logs_pass_on(msg->data, msg->len);
 		return HALIBUT_OK;
-	case HBT_IPC_REFUSED: /* the worker has logged it */
-		return HALIBUT_OK;
+	case HBT_IPC_REFUSED:
+		return log_refusal(msg);
 	default:
 		return HALIBUT_EPROTO;
 	}
@@ -190,6 +208,14 @@ static int catch_signals(struct hbt_master *m)
 	return HALIBUT_OK;
 }
 
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	hbt_log_limit_tick(hbt_now_ms());
+}
+
 static void on_trim(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_master *m = arg;
@@ -204,10 +230,13 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
 static int make_timers(struct hbt_master *m)
 {
 	const struct timeval minute = {.tv_sec = TRIM_INTERVAL_S};
+	const struct timeval second = {.tv_sec = 1};
 
 	m->trim_timer = event_new(m->base, -1, EV_PERSIST, on_trim, m);
+	m->second_timer = event_new(m->base, -1, EV_PERSIST, on_second, m);
 	m->stop_timer = evtimer_new(m->base, on_stop_timeout, m);
-	if (m->trim_timer == NULL || m->stop_timer == NULL)
+	if (m->trim_timer == NULL || m->second_timer == NULL ||
+	    m->stop_timer == NULL || event_add(m->second_timer, &second) != 0)
 		return HALIBUT_ENOMEM;
 	return event_add(m->trim_timer, &minute) == 0 ? HALIBUT_OK
 	                                              : HALIBUT_ENOMEM;
@@ -374,6 +403,7 @@ void hbt_master_free(struct hbt_master **at)
 	for (size_t i = 0; i < 5; i++)
 		free_event(&m->signals[i]);
 	free_event(&m->trim_timer);
+	free_event(&m->second_timer);
 	free_event(&m->stop_timer);
 	if (m->base != NULL)
 		event_base_free(m->base);

@@ -41,7 +41,7 @@ struct hbt_master {
 	bool full; /* no worker could take one more */
 
 	struct event *signals[5];
-	struct event *trim_timer, *stop_timer;
+	struct event *trim_timer, *second_timer, *stop_timer;
 
 	time_t started;
 	int64_t started_ms;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "base/uri.h"
 #include "runtime/accepted.h"
@@ -77,6 +78,7 @@ static bool authorise(void *arg, const char *thumbprint)
 static void identified(void *arg, const char *subscription)
 {
 	struct hbt_accepted *a = arg;
+	const char *peer;
 
 	if (subscription == NULL) {
 		hbt_inlet_init(&a->inlet, a->inlet_ops, a->inlet_arg, a->ex);
@@ -90,9 +92,11 @@ static void identified(void *arg, const char *subscription)
 		hbt_exchange_admit(a->ex, false);
 		return;
 	}
-	log_info("%s polls for %s (%s)",
-	         hbt_conn_peer_address(hbt_exchange_conn(a->ex)), a->key,
-	         a->thumbprint);
+	peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+	log_event(HBT_LOG_INFO,
+	          LOG_ABOUT(.event = "subscribed", .peer = peer,
+	                    .thumbprint = a->thumbprint, .endpoint = a->key),
+	          "%s polls for %s (%s)", peer, a->key, a->thumbprint);
 	a->ops->subscriber(a->arg, a, a->key);
 }
 
@@ -166,6 +170,22 @@ static void let_go(struct hbt_accepted *a, const struct halibut_error *err)
 		hbt_inlet_fini(&a->inlet);
 }
 
+/* One that comes and goes again and again is a line a minute. */
+static void log_lost(const struct hbt_accepted *a, const char *peer,
+                     const struct halibut_error *err)
+{
+	char key[160];
+
+	snprintf(key, sizeof(key), "lost %d %s %s", err->status, a->thumbprint,
+	         a->key != NULL ? a->key : "");
+	log_limited(key, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "connection_lost", .peer = peer,
+	                      .thumbprint = a->thumbprint, .endpoint = a->key,
+	                      .reason = err->message),
+	            "%s (%s%s%s) ended: %s", peer, a->thumbprint,
+	            a->key ? ", " : "", a->key ? a->key : "", err->message);
+}
+
 static void log_end(struct hbt_accepted *a, const struct halibut_error *err)
 {
 	const char *peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
@@ -173,14 +193,12 @@ static void log_end(struct hbt_accepted *a, const struct halibut_error *err)
 	if (err->status == HALIBUT_OK) {
 		log_debug("%s closed", peer);
 	} else if (!a->authorised) {
-		log_warning("%s refused: %s", peer, err->message);
+		log_debug("%s refused: %s", peer, err->message);
 		a->ops->refused(a->arg, peer,
 		                a->thumbprint[0] ? a->thumbprint : NULL,
 		                err->message);
 	} else {
-		log_warning("%s (%s%s%s) ended: %s", peer, a->thumbprint,
-		            a->key ? ", " : "", a->key ? a->key : "",
-		            err->message);
+		log_lost(a, peer, err);
 	}
 }
 
@@ -262,11 +280,17 @@ void hbt_accepted_finish(struct hbt_accepted *a)
 
 void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err)
 {
+	const char *peer;
+
 	if (a->ending)
 		return;
-	log_info("%s (%s%s%s) closed: %s",
-	         hbt_conn_peer_address(hbt_exchange_conn(a->ex)), a->thumbprint,
-	         a->key ? ", " : "", a->key ? a->key : "", err->message);
+	peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+	log_event(HBT_LOG_INFO,
+	          LOG_ABOUT(.event = "connection_closed", .peer = peer,
+	                    .thumbprint = a->thumbprint, .endpoint = a->key,
+	                    .reason = err->message),
+	          "%s (%s%s%s) closed: %s", peer, a->thumbprint,
+	          a->key ? ", " : "", a->key ? a->key : "", err->message);
 	let_go(a, err);
 	a->ops->closed(a->arg, a);
 	hbt_exchange_free(&a->ex);

@@ -4,6 +4,7 @@
 #include <sys/queue.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "runtime/dialler.h"
 #include "runtime/pool.h"
@@ -91,15 +92,45 @@ static void timer_fired(evutil_socket_t fd, short what, void *arg)
 	attempt(arg);
 }
 
-static void try_later(struct outcall *oc, const struct halibut_error *err)
+/* The first failure of many is news, and that it works again. */
+static void tell_failure(const struct outcall *oc,
+                         const struct halibut_error *err)
+{
+	const char *reason = err->message != NULL ? err->message : "closed";
+	enum hbt_log_level level =
+		hbt_outage_began(oc->endpoint.key, hbt_now_ms())
+			? HBT_LOG_WARNING
+			: HBT_LOG_DEBUG;
+
+	log_event(level,
+	          LOG_ABOUT(.event = "dialling_failed",
+	                    .endpoint = oc->endpoint.url, .reason = reason),
+	          "%s cannot be called: %s", oc->endpoint.url, reason);
+}
+
+static void tell_success(const struct outcall *oc)
+{
+	struct hbt_outage was;
+
+	if (hbt_outage_over(oc->endpoint.key, &was))
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "dialling_works",
+		                    .endpoint = oc->endpoint.url),
+		          "%s can be called again, after %.1f s and %u "
+		          "failures",
+		          oc->endpoint.url,
+		          (double)(hbt_now_ms() - was.since_ms) / 1000,
+		          was.failures);
+}
+
+static void try_later(struct outcall *oc)
 {
 	int64_t ms = oc->endpoint.retry_sleep_ms;
 	struct timeval tv = {ms / 1000, ms % 1000 * 1000};
 
-	log_warning("%s: attempt %d of %d failed, the next follows in "
-	            "%lld ms: %s",
-	            oc->endpoint.url, oc->attempts, oc->endpoint.retry_count,
-	            (long long)ms, err->message ? err->message : "closed");
+	log_debug("%s: attempt %d of %d failed, the next follows in %lld ms",
+	          oc->endpoint.url, oc->attempts, oc->endpoint.retry_count,
+	          (long long)ms);
 	oc->d->retries++;
 	/* Pooled connections that die one by one would use the tries up. */
 	if (oc->attempts == 2)
@@ -125,8 +156,10 @@ static void closed(void *arg, const struct halibut_error *err)
 		return;
 	}
 	hbt_exchange_free(&oc->ex);
+	if (!oc->identified && !oc->from_pool)
+		tell_failure(oc, err);
 	if (worth_another_try(oc, err->status))
-		try_later(oc, err);
+		try_later(oc);
 	else
 		fail(oc, err, false);
 }
@@ -145,6 +178,7 @@ static void identified(void *arg, const char *subscription)
 
 	(void)subscription;
 	oc->identified = true;
+	tell_success(oc);
 }
 
 static void ready(void *arg)

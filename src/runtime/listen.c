@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "runtime/runtime.h"
 
 static bool authorise(void *arg, struct hbt_accepted *a, const char *thumbprint)
@@ -27,9 +28,7 @@ static void refused(void *arg, const char *peer, const char *thumbprint,
                     const char *reason)
 {
 	(void)arg;
-	(void)peer;
-	(void)thumbprint;
-	(void)reason; /* logged already; a library keeps no list */
+	hbt_log_refusal(peer, thumbprint, reason);
 }
 
 static bool client(void *arg, struct hbt_accepted *a)

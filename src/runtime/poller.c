@@ -3,6 +3,7 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "runtime/poller.h"
 
@@ -12,6 +13,7 @@ struct hbt_poller {
 	struct hbt_tls *tls;
 	struct hbt_endpoint endpoint;
 	char *subscription;
+	char *name; /* "polling URL as SUBSCRIPTION" */
 	struct hbt_inlet inlet;
 	const struct hbt_inlet_ops *ops;
 	void *arg;
@@ -31,6 +33,39 @@ int64_t hbt_poller_delay_ms(int64_t elapsed_ms, double multiplier,
 	return ms > (double)max_ms ? max_ms : (int64_t)ms;
 }
 
+/* The first failure of many is news, and that it works again. */
+static void tell_failure(const struct hbt_poller *p,
+                         const struct halibut_error *why, int64_t ms)
+{
+	const char *reason = why != NULL && why->message != NULL
+	                             ? why->message
+	                             : "the server closed the connection";
+	enum hbt_log_level level = hbt_outage_began(p->name, hbt_now_ms())
+	                                   ? HBT_LOG_WARNING
+	                                   : HBT_LOG_DEBUG;
+
+	log_event(level,
+	          LOG_ABOUT(.event = "polling_failed",
+	                    .endpoint = p->endpoint.url, .reason = reason),
+	          "%s: %s; retrying in %.1f s", p->name, reason,
+	          (double)ms / 1000);
+}
+
+static void tell_success(const struct hbt_poller *p)
+{
+	const struct hbt_log_about about = {.event = "polling",
+	                                    .endpoint = p->endpoint.url};
+	struct hbt_outage was;
+
+	if (hbt_outage_over(p->name, &was))
+		log_event(HBT_LOG_INFO, &about,
+		          "%s again, after %.1f s and %u failures", p->name,
+		          (double)(hbt_now_ms() - was.since_ms) / 1000,
+		          was.failures);
+	else
+		log_event(HBT_LOG_INFO, &about, "%s", p->name);
+}
+
 static void dial_later(struct hbt_poller *p, const struct halibut_error *why)
 {
 	const struct hbt_limits *l = p->env->limits;
@@ -40,12 +75,7 @@ static void dial_later(struct hbt_poller *p, const struct halibut_error *why)
 	                                 l->polling_reconnect_max_ms);
 	struct timeval tv = {ms / 1000, ms % 1000 * 1000};
 
-	log_warning("polling %s as %s: %s; retrying in %.1f s",
-	            p->endpoint.url, p->subscription,
-	            why != NULL && why->message != NULL
-	                    ? why->message
-	                    : "the server closed the connection",
-	            (double)ms / 1000);
+	tell_failure(p, why, ms);
 	evtimer_add(p->timer, &tv);
 }
 
@@ -66,7 +96,7 @@ static void identified(void *arg, const char *subscription)
 
 	(void)subscription;
 	p->series_ms = 0; /* a success ends the series: 3.5 */
-	log_info("polling %s as %s", p->endpoint.url, p->subscription);
+	tell_success(p);
 }
 
 static void message(void *arg, struct hbt_message *m, struct hbt_sink **sink)
@@ -141,8 +171,10 @@ int hbt_poller_new(struct hbt_poller **out, struct hbt_exchange_env *env,
 	p->arg = arg;
 	p->multiplier = random_multiplier();
 	p->subscription = strdup(subscription);
+	if (asprintf(&p->name, "polling %s as %s", e->url, subscription) < 0)
+		p->name = NULL;
 	p->timer = evtimer_new(env->base, dial, p);
-	if (p->subscription == NULL || p->timer == NULL ||
+	if (p->subscription == NULL || p->name == NULL || p->timer == NULL ||
 	    hbt_endpoint_copy(&p->endpoint, e) != 0) {
 		hbt_poller_free(&p);
 		return HALIBUT_ENOMEM;
@@ -166,6 +198,7 @@ void hbt_poller_free(struct hbt_poller **pp)
 	hbt_exchange_finish(&p->ex);
 	hbt_endpoint_fini(&p->endpoint);
 	free(p->subscription);
+	free(p->name);
 	free(p);
 }
 

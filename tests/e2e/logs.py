@@ -4,9 +4,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 
-from gateway import BUILD, PATIENCE, Node, Poller, ctl, main, until
+import halibut_wire as hw
+from gateway import (BUILD, PATIENCE, Certificate, Closed, Node, Peer, Poller,
+                     ctl, main, until)
 
 
 def objects(text):
@@ -151,6 +154,66 @@ def test_halibutctl_follows_the_lines_of_all_processes():
     assert node.status()["workers"]
     for p in pollers:
         p.close()
+    node.stop()
+
+
+def test_a_thousand_refusals_are_one_line_a_reason():
+    node = Node()
+    levels(node, "--level", "info")
+    for _ in range(20):
+        try:
+            peer = Peer(node, "stranger")
+            peer.send(hw.PREAMBLE)
+            peer.fill()
+        except (Closed, OSError):
+            pass
+    node.wait_log("connection_refused")
+    lines = [o for o in objects(node.log())
+             if o.get("event") == "connection_refused"]
+    assert len(lines) == 1, lines
+    assert lines[0]["thumbprint"] == Certificate.get("stranger").thumbprint
+    assert lines[0]["peer"].startswith("127.0.0.1:"), lines
+    assert lines[0]["process"] == "master", lines
+    node.stop()
+
+
+def test_an_outage_is_two_lines():
+    free = socket.create_server(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+    free.close()
+    service = Certificate.get("service")
+    node = Node(f"""
+route "away.example.test" {{
+    to = "https://127.0.0.1:{port}"
+    thumbprint = "{service.thumbprint}"
+}}
+retry_count_limit = 3
+retry_sleep_interval = 10ms
+""", workers=1)
+    levels(node, "--level", "info")
+    for _ in range(5):
+        done = node.call("https://away.example.test", "IEchoService",
+                         "SayHello", '"x"')
+        assert done.returncode == 3, done
+    back = subprocess.Popen(
+        [os.path.join(BUILD, "examples/service"), "--cert", service.path,
+         "--listen", f"127.0.0.1:{port}", "--trust",
+         node.certificate.thumbprint], stdout=subprocess.PIPE)
+    back.stdout.readline()
+    for _ in range(3):
+        done = node.call("https://away.example.test", "IEchoService",
+                         "SayHello", '"x"')
+        assert done.returncode == 0, done
+    back.kill()
+    back.wait(PATIENCE)
+    back.stdout.close()
+    lines = [o for o in objects(node.log())
+             if o.get("event", "").startswith("dialling_")]
+    assert [o["event"] for o in lines] == ["dialling_failed",
+                                           "dialling_works"], lines
+    assert "and 15 failures" in lines[1]["message"], lines
+    assert not [o for o in objects(node.log())
+                if "attempt" in o["message"] and o["level"] != "debug"]
     node.stop()
 
 

@@ -1,6 +1,8 @@
 /* What the master's status shows of this worker: once a second, if new. */
 #include <string.h>
 
+#include "base/log_limit.h"
+#include "base/timespan.h"
 #include "worker.h"
 
 static void count_connections(struct worker *w)
@@ -45,6 +47,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	hbt_log_limit_tick(hbt_now_ms());
 	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
 	collect(w);
 	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
