@@ -56,6 +56,8 @@ static void hang_up(struct hbt_link *l)
 		event_del(l->timer);
 }
 
+static void flush(struct hbt_link *l);
+
 void hbt_link_free(struct hbt_link **link)
 {
 	struct hbt_link *l = *link;
@@ -64,6 +66,9 @@ void hbt_link_free(struct hbt_link **link)
 	if (l == NULL)
 		return;
 	l->freed = true;
+	/* What was asked for in this turn still goes out, if it can. */
+	if (l->state != LINK_DOWN && l->bev != NULL)
+		flush(l);
 	hang_up(l);
 	if (l->turn != NULL)
 		event_del(l->turn);
