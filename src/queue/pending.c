@@ -170,7 +170,7 @@ void hbt_pending_cancel(struct hbt_pending *p)
 	          id_of(p), taken ? "its response" : "it was collected");
 	release(p)->cancelled++;
 	/* The taker first: the origin may free p. */
-	if (taken && t->cancelled(t, p)) {
+	if (t != NULL && t->cancelled(t, p)) {
 		hbt_error_set(&err, HALIBUT_ETRANSFERRING_CANCELLED,
 		              "The Request was cancelled while Transferring.");
 	} else {
@@ -180,6 +180,17 @@ void hbt_pending_cancel(struct hbt_pending *p)
 	}
 	p->failed(p, &err);
 	halibut_error_clear(&err);
+}
+
+void hbt_pending_cancel_soon(struct hbt_pending *p)
+{
+	struct hbt_queue *q = p->queue;
+
+	if (p->state != HBT_PENDING_IDLE && q != NULL &&
+	    q->ops->cancel != NULL)
+		q->ops->cancel(q, p);
+	else
+		hbt_pending_cancel(p);
 }
 
 void hbt_pending_fini(struct hbt_pending *p)

@@ -48,6 +48,10 @@ struct hbt_pending {
 	void (*answered)(struct hbt_pending *p, struct hbt_message *msg,
 	                 struct hbt_source *streams, struct hbt_sink **sink);
 	void (*failed)(struct hbt_pending *p, const struct halibut_error *err);
+	/* How much of a DataStream has reached the service, when that is not
+	 * what was read from streams: it waits elsewhere in between. p is a
+	 * struct hbt_pending. May be NULL. */
+	void (*progress)(void *p, const struct hbt_guid *stream, int64_t sent);
 
 	/* The queue's and the taker's. */
 	enum hbt_pending_state state;
@@ -105,6 +109,8 @@ struct hbt_queue_ops {
 	/* A taken request came back before a byte of it was sent: to the
 	 * front again, with what is left of its time (at least 0). */
 	void (*put_back)(struct hbt_queue *q, struct hbt_pending *p);
+	/* Ends p as hbt_pending_cancel_soon() says; NULL: at once. */
+	void (*cancel)(struct hbt_queue *q, struct hbt_pending *p);
 	/* p left the TAKEN or WAITING state; the queue forgets it. */
 	void (*forget)(struct hbt_queue *q, struct hbt_pending *p);
 	void (*counts)(struct hbt_queue *q, struct hbt_queue_counts *out);
@@ -157,6 +163,12 @@ void hbt_pending_put_back(struct hbt_pending *p);
  * returns. No-op when IDLE.
  */
 void hbt_pending_cancel(struct hbt_pending *p);
+/*
+ * The same, when the origin can wait for the exact answer: a queue outside of
+ * this process is asked first whether somebody has p. failed(), or answered()
+ * when the response was faster, comes inside or soon.
+ */
+void hbt_pending_cancel_soon(struct hbt_pending *p);
 
 /* Frees what a pending holds (msg, streams); it must be IDLE. */
 void hbt_pending_fini(struct hbt_pending *p);

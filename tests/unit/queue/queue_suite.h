@@ -4,10 +4,18 @@
 
 #include "queue/queue.h"
 
-/* Runs all tests against queues that make() makes. Returns how many failed,
- * as main() should. */
-int queue_suite_run(const char *name,
-                    struct hbt_queue *(*make)(struct event_base *base,
-                                              const char *key));
+struct queue_suite {
+	const char *name;
+	struct hbt_queue *(*make)(struct event_base *base, const char *key);
+	/* After a test's queue was freed; may be NULL. */
+	void (*finish)(void);
+	/* Whoever carries may be in another process: carriers have a pending
+	 * of their own, their failures arrive as responses, and once a request
+	 * is in the queue nobody can be sure that no service saw it. */
+	bool remote;
+};
+
+/* Runs all tests. Returns how many failed, as main() should. */
+int queue_suite_run(const struct queue_suite *suite);
 
 #endif

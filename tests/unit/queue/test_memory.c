@@ -3,5 +3,10 @@
 
 int main(void)
 {
-	return queue_suite_run("memory queue", hbt_memory_queue_new);
+	static const struct queue_suite suite = {
+		.name = "memory queue",
+		.make = hbt_memory_queue_new,
+	};
+
+	return queue_suite_run(&suite);
 }

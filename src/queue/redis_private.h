@@ -1,0 +1,179 @@
+/*
+ * What the files of the Redis queue share.
+ *
+ *   redis_queue.c    the queue of an endpoint: takers, looks into the list
+ *   redis_send.c     a request of this process, until it has its answer
+ *   redis_receive.c  a request that was taken out of Redis, until its
+ *                    response is there
+ *   redis_node.c     what they share: time, pulses, tidying up
+ *   redis_guard.c    whether Redis lost its data
+ */
+#ifndef HBT_QUEUE_REDIS_PRIVATE_H
+#define HBT_QUEUE_REDIS_PRIVATE_H
+
+#include <uthash.h>
+#include "base/guid.h"
+#include "queue/redis_errors.h"
+#include "queue/redis_names.h"
+#include "queue/redis_queue.h"
+
+/* Something that is due at some time: one timer for all of a node. */
+struct redis_due { /* zero: not set */
+	struct hbt_deadline deadline;
+	void (*fn)(struct redis_due *due); /* may free what it is part of */
+};
+
+struct redis_send;
+struct redis_receive;
+struct redis_queue;
+TAILQ_HEAD(redis_send_list, redis_send);
+TAILQ_HEAD(redis_receive_list, redis_receive);
+
+struct redis_guard {
+	bool watched;
+	char id[HBT_GUID_TEXT];
+	struct hbt_redis_batch *batch;
+	struct redis_due due;
+	uint64_t losses;
+};
+
+struct hbt_redis_node {
+	struct event_base *base;
+	struct hbt_redis *redis;
+	struct hbt_store *store;
+	struct hbt_wrappers *wrappers;
+	const struct hbt_limits *limits;
+	struct hbt_redis_times times;
+	char *prefix;
+
+	struct hbt_deadlines deadlines;
+	struct event *timer;
+	int64_t timer_at_ms; /* INT64_MAX: it is not running */
+
+	struct redis_guard guard;
+	struct redis_send *by_ref;     /* those that wait for a response */
+	struct redis_send_list sends;  /* all */
+	struct redis_receive_list receives; /* all */
+	size_t n_sending, n_receiving;
+
+	/* The pattern that brings the pulses of all responses. */
+	struct hbt_redis_listener pattern;
+	bool use_pattern;
+	uint64_t pulses_ours, pulses_foreign; /* since it was last judged */
+
+	/* Responses that were read and wait for their UNLINK. */
+	char **read_keys;
+	size_t n_read_keys;
+	struct redis_due tidy;
+
+	uint64_t beats_out, beats_in;
+};
+
+/* An endpoint's queue. */
+struct redis_queue {
+	struct hbt_queue q;
+	struct hbt_queue receiving; /* of what takers carry; q.ops are not its */
+	struct hbt_redis_node *node;
+
+	struct redis_send_list sends; /* those whose origin waits */
+	struct hbt_pending_list starved; /* no memory for them; they fail */
+	struct redis_due starved_due;
+	size_t n_waiting, n_collected, waiting_bytes;
+
+	struct hbt_taker_list takers;
+	size_t n_takers;
+	struct redis_receive_list received; /* taken out of Redis by us */
+	struct hbt_pending_list returned;   /* they need another taker */
+	size_t n_remote; /* of received: carried, and not ours to begin with */
+	size_t n_coming; /* ids and requests on their way to a taker */
+	bool matching;
+
+	struct hbt_redis_listener pulse; /* while there are takers */
+	size_t expected; /* pulses that no look accounts for yet */
+	bool unsure;     /* there may be ids without a pulse */
+	size_t burst;    /* how many ids an unsure look asks for */
+	struct redis_look *look;
+	struct redis_due look_due;
+
+	bool list_armed; /* its time-to-live was set a moment ago */
+	bool list_pushed; /* and it was pushed to since */
+	struct redis_due list_due;
+};
+
+/* ---- redis_node.c ---- */
+
+void redis_due_set(struct hbt_redis_node *n, struct redis_due *due,
+                   int64_t at_ms);
+void redis_due_clear(struct hbt_redis_node *n, struct redis_due *due);
+
+/* EXPIRE, or PEXPIRE when it is no whole number of seconds. 2.5 */
+void redis_add_expire(struct hbt_redis_batch *b, const char *key,
+                      int64_t ttl_ms);
+/* HMSET of the two fields, and EXPIRE. */
+void redis_add_message(struct hbt_redis_batch *b, const char *key,
+                       const uint8_t *body, size_t body_len,
+                       const uint8_t *metadata, size_t metadata_len,
+                       int64_t ttl_ms);
+/* The response of this request was read: its key may go. */
+void redis_tidy(struct hbt_redis_node *n, const char *ref);
+/* Publishes a heart beat. */
+void redis_beat(struct hbt_redis_node *n, enum hbt_redis_kind channel,
+                const char *ref, const char *json);
+/* A time, rounded up so that many beats go out together. */
+int64_t redis_beat_time(int64_t at_ms);
+
+/* ---- redis_guard.c ---- */
+
+void redis_guard_start(struct hbt_redis_node *n);
+/* Looks at once: Redis was away. */
+void redis_guard_look(struct hbt_redis_node *n);
+void redis_guard_stop(struct hbt_redis_node *n);
+
+/* ---- redis_send.c ---- */
+
+/* False when memory is short; p is as it was. */
+bool redis_send_new(struct redis_queue *rq, struct hbt_pending *p);
+/* p left its queue. */
+void redis_send_forget(struct redis_queue *rq, struct hbt_pending *p);
+/* Ends p after Redis has said whether somebody has it. */
+void redis_send_cancel(struct hbt_pending *p);
+/* The queue is freed: 9. */
+void redis_sends_shutdown(struct redis_queue *rq);
+/* When the oldest that waits was pushed; 0: none waits. */
+int64_t redis_sends_oldest_ms(const struct redis_queue *rq);
+/* Somebody in this very process has taken it. */
+void redis_send_taken_here(struct redis_send *s);
+/* The response may be there. */
+void redis_send_pulse(struct redis_send *s);
+/* Data is watched over from now on. */
+void redis_sends_guarded(struct hbt_redis_node *n);
+void redis_sends_lost(struct hbt_redis_node *n);
+/* Redis is back: what pulses would have told is looked at. */
+void redis_sends_look(struct hbt_redis_node *n);
+/* Each listens to its own channel, if it does not yet. */
+void redis_sends_listen(struct hbt_redis_node *n);
+struct redis_send *redis_send_find(struct hbt_redis_node *n, const char *ref);
+void redis_sends_free(struct hbt_redis_node *n);
+
+/* ---- redis_queue.c ---- */
+
+/* For the time-to-live of the list of ids: part of a push. */
+void redis_queue_pushed(struct redis_queue *rq, struct hbt_redis_batch *b,
+                        const char *list);
+/* One of n_coming is p, which waits for a taker now. */
+void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p);
+/* One of n_coming does not come. */
+void redis_queue_lost(struct redis_queue *rq);
+
+/* ---- redis_receive.c ---- */
+
+/* Takes a request whose id was popped; one of rq's n_coming. */
+void redis_receive_new(struct redis_queue *rq, const struct hbt_guid *id);
+/* Its taker gave p back; it is among rq->returned. */
+void redis_receive_returned(struct hbt_pending *p);
+/* rq is freed: its takers carry nothing any more. */
+void redis_receives_shutdown(struct redis_queue *rq);
+void redis_receives_lost(struct hbt_redis_node *n);
+void redis_receives_free(struct hbt_redis_node *n);
+
+#endif
