@@ -182,14 +182,31 @@ const char *hbt_log_format_name(enum hbt_log_format format)
 	return format_names[format];
 }
 
-static void write_line(const struct hbt_log_record *rec)
+static void write_line(int fd, const struct hbt_log_record *rec,
+                       enum hbt_log_format format)
 {
 	char line[HBT_LOG_LINE_MAX];
-	size_t n = hbt_log_line(rec, line_format, line);
+	size_t n = hbt_log_line(rec, format, line);
 
 	/* A log that cannot be written has nobody left to be told. */
-	while (write(STDERR_FILENO, line, n) < 0 && errno == EINTR)
+	while (write(fd, line, n) < 0 && errno == EINTR)
 		continue;
+}
+
+void hbt_log_object_to(int fd, enum hbt_log_level level,
+                       const struct hbt_log_about *about, const char *message)
+{
+	struct hbt_log_record rec = {
+		.level = level,
+		.area = HBT_LOG_GATEWAY,
+		.process = process,
+		.pid = (long)getpid(),
+		.about = about,
+		.message = message,
+	};
+
+	clock_gettime(CLOCK_REALTIME, &rec.time);
+	write_line(fd, &rec, HBT_LOG_JSON);
 }
 
 static void tell_tee(const struct hbt_log_record *rec)
@@ -228,7 +245,7 @@ void hbt_log_from(const char *file, enum hbt_log_level level,
 		rec.message = fmt;
 	va_end(ap);
 	if (line_sink == NULL) {
-		write_line(&rec);
+		write_line(STDERR_FILENO, &rec, line_format);
 	} else {
 		hbt_log_line_text(&rec, line);
 		line_sink(line_sink_arg, level, line);

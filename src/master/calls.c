@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "base/log.h"
+#include "base/guid.h"
+#include "base/timespan.h"
+#include "master/audit.h"
 
 /* How long a carrier may take to say how a cancelled call ended. */
 #define CANCEL_PATIENCE_S 5
@@ -68,7 +70,27 @@ static void call_free(struct hbt_call *call)
 	if (call->cancel_timer != NULL)
 		event_free(call->cancel_timer);
 	hbt_pending_fini(&call->pending);
+	free(call->from);
 	free(call);
+}
+
+/* Who called what, and how it ended; never with what parameters. */
+static void audit(const struct hbt_call *call, const struct halibut_error *err)
+{
+	const struct hbt_envelope *env = &call->pending.msg->env;
+	char activity[HBT_GUID_TEXT] = "";
+
+	if (env->has_activity_id)
+		hbt_guid_format(&env->activity_id, activity);
+	hbt_audit(LOG_ABOUT(.event = "call", .peer = call->from,
+	                    .endpoint = env->destination,
+	                    .activity = activity[0] ? activity : NULL,
+	                    .reason = err != NULL ? err->message : NULL),
+	          "%s called %s of %s at %s: %s after %lld ms",
+	          call->from, env->method, env->service,
+	          env->destination != NULL ? env->destination : "",
+	          err != NULL ? "failed" : "answered",
+	          (long long)(hbt_now_ms() - call->since_ms));
 }
 
 /* The one way a call fails. */
@@ -79,6 +101,8 @@ static void end_failed(struct hbt_call *call, const struct halibut_error *err)
 	if (status >= HALIBUT_STATUS_COUNT)
 		status = HALIBUT_EPROTO;
 	call->calls->counts.failed[status]++;
+	if (call->from != NULL)
+		audit(call, err);
 	if (call->asker != NULL)
 		hbt_link_send_fail(call->asker, call->asker_id, err);
 	call_free(call);
@@ -115,6 +139,8 @@ static void end_answered(struct hbt_call *call, struct hbt_message *m, int fd)
 		return;
 	}
 	call->calls->counts.answered++;
+	if (call->from != NULL)
+		audit(call, NULL);
 	call_free(call);
 }
 

@@ -1,10 +1,14 @@
 /* A CALL comes in: what it asks for, whether there is room, where it goes. */
 #include "master/calls_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/guid.h"
 #include "base/log.h"
 #include "base/log_limit.h"
+#include "base/timespan.h"
+#include "master/audit.h"
 #include "master/route.h"
 
 static void put_endpoint(struct hbt_wr *w, const void *target)
@@ -184,6 +188,19 @@ static bool may_come_from(enum hbt_peer_kind kind, uint8_t origin)
 	       (origin == HBT_ORIGIN_CLIENT || origin == HBT_ORIGIN_POLLED);
 }
 
+static void note_asker(struct hbt_call *call, const struct ask *a)
+{
+	const char *address = a->address != NULL ? a->address : "";
+
+	call->since_ms = hbt_now_ms();
+	if (call->asker->kind == HBT_PEER_CONTROL)
+		call->from = strdup(call->asker->name);
+	else if (asprintf(&call->from, "%s%s%s", address,
+	                  a->thumbprint != NULL ? " " : "",
+	                  a->thumbprint != NULL ? a->thumbprint : "") < 0)
+		call->from = NULL;
+}
+
 /* Everything is there: makes the call and routes it. Takes m over. */
 static void start(struct hbt_calls *calls, struct hbt_link *link,
                   struct hbt_ipc_msg *msg, struct hbt_message *m,
@@ -202,6 +219,8 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
 		return;
 	}
 	call->pending.msg = m;
+	if (hbt_audit_wants_calls())
+		note_asker(call, a);
 	call->bytes = m->deflated_len;
 	if (m->env.n_streams > 0)
 		rc = msg->fd < 0 ? HALIBUT_ELIMIT

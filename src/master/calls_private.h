@@ -23,6 +23,8 @@ struct hbt_call {
 	struct hbt_subscriber *subscriber; /* that has it, or NULL */
 	struct hbt_hosted_taker *hosted;   /* that has it, or NULL */
 	struct hbt_pending pending;        /* msg and streams, for all calls */
+	char *from;                 /* for the audit log; NULL: not wanted */
+	int64_t since_ms;           /* the same */
 	size_t bytes;               /* as counted among those that wait */
 	struct event *cancel_timer; /* the carrier was asked to give it up */
 	UT_hash_handle by_asker, by_carrier;

@@ -68,6 +68,8 @@ struct hbt_config {
 	struct hbt_strings log_levels; /* "AREA=LEVEL" */
 	char *log_format; /* as it is written in the file */
 	char *log_file; /* NULL: standard error */
+	char *audit_log; /* NULL: where the other lines go */
+	bool audit_calls;
 
 	int max_connections; /* 0: as many as descriptors allow */
 	int max_waiting_requests;

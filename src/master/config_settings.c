@@ -116,6 +116,8 @@ const struct hbt_setting hbt_config_table[] = {
 	 NULL},
 	LIST("log_levels", log_levels, true, hbt_logs_check_level),
 	PATH("log_file", log_file, NULL),
+	PATH("audit_log", audit_log, NULL),
+	FLAG("audit_calls", audit_calls, "no"),
 	TEXT("log_format", log_format, "auto", check_log_format),
 
 	COUNT("max_connections", max_connections, 0, 10000000, "0"),

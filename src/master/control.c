@@ -114,8 +114,8 @@ static void add(struct hbt_control *control, int fd)
 	}
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
 	snprintf(c->link.name, sizeof(c->link.name),
-	         "control client %u (pid %d)", ++control->serial,
-	         (int)cred.pid);
+	         "control client %u (pid %d, uid %u)", ++control->serial,
+	         (int)cred.pid, (unsigned)cred.uid);
 	c->link.kind = HBT_PEER_CONTROL;
 	c->control = control;
 	c->timer = evtimer_new(control->base, on_silence, c);
@@ -134,7 +134,7 @@ static void add(struct hbt_control *control, int fd)
 	TAILQ_INSERT_TAIL(&control->clients, c, next);
 	if (++control->n >= MAX_CLIENTS)
 		event_del(control->readable); /* the rest waits its turn */
-	log_debug("%s: connected, uid %d", c->link.name, (int)cred.uid);
+	log_debug("%s: connected", c->link.name);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/log.h"
+#include "master/audit.h"
 
 #define MAX_FOLLOWERS 16
 /* Who reads slower than we log misses lines. */
@@ -54,6 +55,8 @@ int hbt_logs_open(const struct hbt_config *cfg, struct halibut_error *err)
 	hbt_log_set_format(format >= 0 ? (enum hbt_log_format)format
 	                               : hbt_log_detect_format());
 	hbt_logs_configure(cfg);
+	if ((rc = hbt_audit_open(cfg, err)) != HALIBUT_OK)
+		return rc;
 	/* Workers find it out of this from their first line on. */
 	if (setenv("HALIBUT_LOG_FORMAT", hbt_log_format_name(hbt_log_format()),
 	           1) != 0)
@@ -68,8 +71,10 @@ int hbt_logs_console(void)
 
 int hbt_logs_reopen(const struct hbt_config *cfg, struct halibut_error *err)
 {
-	return cfg->log_file != NULL ? open_file(cfg->log_file, err)
-	                             : HALIBUT_OK;
+	int rc = cfg->log_file != NULL ? open_file(cfg->log_file, err)
+	                               : HALIBUT_OK;
+
+	return rc != HALIBUT_OK ? rc : hbt_audit_open(cfg, err);
 }
 
 /* How much is said */

@@ -12,8 +12,8 @@
 int hbt_logs_open(const struct hbt_config *cfg, struct halibut_error *err);
 /* What standard error was before log_file took its place. */
 int hbt_logs_console(void);
-/* Opens log_file again, for it was renamed; without one nothing happens. On
- * failure the old one stays in use. */
+/* Opens log_file and audit_log again, for they were renamed; without them
+ * nothing happens. On failure the old ones stay in use. */
 int hbt_logs_reopen(const struct hbt_config *cfg, struct halibut_error *err);
 
 /* The levels of the configuration, for this process. */

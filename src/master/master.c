@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "master/audit.h"
 #include "master/logs.h"
 
 #define TRIM_INTERVAL_S 60
@@ -140,6 +141,10 @@ void hbt_master_stop(struct hbt_master *m, const char *why)
 	struct timeval tv = {.tv_sec = ms / 1000,
 	                     .tv_usec = (ms % 1000) * 1000};
 
+	hbt_audit(LOG_ABOUT(.event = "stop", .peer = why),
+	          m->state == MASTER_RUNNING ? "%s: the gateway stops"
+	                                     : "%s: the gateway stops at once",
+	          why);
 	if (m->state != MASTER_RUNNING) {
 		log_warning("stopping at once: %s", why);
 		hbt_workers_kill_all(m->workers, "told to stop twice");
@@ -164,6 +169,9 @@ static void reopen_log(struct hbt_master *m)
 	if (hbt_logs_reopen(m->cfg, &err) == HALIBUT_OK) {
 		hbt_provision_logs(m, m->cfg->log_file != NULL);
 		log_info("log opened again");
+		hbt_audit(LOG_ABOUT(.event = "log_reopened",
+		                    .peer = "SIGUSR1"),
+		          "SIGUSR1: the logs were opened again");
 	} else {
 		log_error("%s", err.message);
 	}
@@ -181,15 +189,14 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		hbt_workers_reap(m->workers);
 		break;
 	case SIGHUP:
-		(void)hbt_master_reload(m, &err); /* it logs how that went */
+		(void)hbt_master_reload(m, "SIGHUP", &err); /* it logs how that went */
 		halibut_error_clear(&err);
 		break;
 	case SIGUSR1:
 		reopen_log(m);
 		break;
 	default:
-		hbt_master_stop(m, number == SIGINT ? "interrupted"
-		                                    : "told by SIGTERM");
+		hbt_master_stop(m, number == SIGINT ? "SIGINT" : "SIGTERM");
 	}
 }
 

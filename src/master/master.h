@@ -74,8 +74,9 @@ void hbt_provision_lists(struct hbt_master *m);
 /* How to log; with our standard error when that is another file now. */
 void hbt_provision_logs(struct hbt_master *m, bool with_file);
 
-/* reload.c. HALIBUT_OK, or the old configuration stays and err says why. */
-int hbt_master_reload(struct hbt_master *m, struct halibut_error *err);
+/* reload.c. who wants it? HALIBUT_OK, or the old configuration stays and err says why. */
+int hbt_master_reload(struct hbt_master *m, const char *who,
+                      struct halibut_error *err);
 /* The texts that the configuration names by path. */
 int hbt_master_load_texts(struct hbt_master *m, const struct hbt_config *cfg,
                           struct halibut_error *err);

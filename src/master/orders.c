@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "master/audit.h"
 #include "master/logs.h"
 #include "master/master.h"
 
@@ -42,7 +43,7 @@ static void reload(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 	int rc;
 
 	log_info("%s: asked to read the configuration again", c->link.name);
-	rc = hbt_master_reload(m, &err);
+	rc = hbt_master_reload(m, c->link.name, &err);
 	send_done(c, id, rc == HALIBUT_OK, err.message);
 	halibut_error_clear(&err);
 }
@@ -59,7 +60,10 @@ static void set_log_level(struct hbt_master *m, struct hbt_client *c,
 	if (text != NULL) {
 		rc = hbt_logs_set_level(text, &err);
 		if (rc == HALIBUT_OK) {
-			log_info("%s: log level set to %s", c->link.name, text);
+			hbt_audit(LOG_ABOUT(.event = "log_level",
+			                    .peer = c->link.name),
+			          "%s: log level set to %s", c->link.name,
+			          text);
 			hbt_provision_logs(m, false);
 		}
 	}

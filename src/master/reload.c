@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/log.h"
+#include "master/audit.h"
 #include "master/logs.h"
 #include "master/master.h"
 
@@ -120,7 +121,8 @@ static void remember(struct hbt_master *m, const struct halibut_error *err)
 	m->reloads++;
 }
 
-int hbt_master_reload(struct hbt_master *m, struct halibut_error *err)
+int hbt_master_reload(struct hbt_master *m, const char *who,
+                      struct halibut_error *err)
 {
 	struct hbt_config *fresh;
 	int rc;
@@ -132,10 +134,17 @@ int hbt_master_reload(struct hbt_master *m, struct halibut_error *err)
 	if (rc != HALIBUT_OK) {
 		log_error("the configuration stays as it was: %s",
 		          err->message);
+		hbt_audit(LOG_ABOUT(.event = "reload_refused", .peer = who,
+		                    .reason = err->message),
+		          "%s: the configuration was not read again: %s", who,
+		          err->message);
 		remember(m, err);
 		return rc;
 	}
 	hbt_config_compare(m->cfg, fresh, tell_restart, NULL);
+	hbt_audit(LOG_ABOUT(.event = "reload", .peer = who),
+	          "%s: the configuration was read again", who);
+	hbt_audit_trust(who, &m->cfg->trusted, &fresh->trusted);
 	swap_lists(m->cfg, fresh);
 	hbt_config_free(&fresh);
 	if (m->cfg->n_programs > 0 &&

@@ -8,8 +8,8 @@ import socket
 import subprocess
 
 import halibut_wire as hw
-from gateway import (BUILD, PATIENCE, Certificate, Closed, Node, Peer, Poller,
-                     ctl, main, until)
+from gateway import (BUILD, PATIENCE, Certificate, Client, Closed, Node, Peer,
+                     Poller, ctl, echo_first, main, until)
 
 
 def objects(text):
@@ -215,6 +215,55 @@ retry_sleep_interval = 10ms
     assert not [o for o in objects(node.log())
                 if "attempt" in o["message"] and o["level"] != "debug"]
     node.stop()
+
+
+def test_changes_are_audited_with_who_made_them():
+    node = Node()
+    levels(node, "--level", "error")
+    peer, stranger = (Certificate.get(n).thumbprint
+                      for n in ("peer", "stranger"))
+    node.write_trust([stranger])
+    ctl("reload", "--socket", node.control, check=True)
+    lines = [o for o in objects(node.log()) if "event" in o]
+    by = {o["event"]: o for o in lines}
+    assert by["trust_removed"]["thumbprint"] == peer, lines
+    assert by["trust_added"]["thumbprint"] == stranger, lines
+    me = rf"control client \d+ \(pid \d+, uid {os.getuid()}\)"
+    for event in ("log_level", "reload", "trust_added", "trust_removed"):
+        assert re.fullmatch(me, by[event]["peer"]), by[event]
+    node.write_conf("nonsense = 1\n")
+    ctl("reload", "--socket", node.control)
+    assert '"event":"reload_refused"' in node.log()
+    node.stop()
+    assert '"event":"stop"' in node.log()
+
+
+def test_calls_are_audited_without_their_parameters():
+    node = Node()
+    path = os.path.join(node.dir, "audit")
+    node.stop()
+    node = Node(f'audit_log = "{path}"\naudit_calls = yes\n')
+    poller = Poller(node, "poll://tentacle/")
+    node.wait_idle_poller("poll://tentacle/")
+    poller.serve(echo_first)
+    client = Client(node)
+    client.call("poll://tentacle/", "IEchoService", "SayHello", "secret-word")
+    client.call("https://nowhere.example.test", "IEchoService", "SayHello", 1)
+    client.close()
+    poller.close()
+    node.stop()
+    with open(path) as f:
+        text = f.read()
+    assert "secret-word" not in text
+    calls = [o for o in objects(text) if o["event"] == "call"]
+    assert len(calls) == 2, text
+    assert "SayHello of IEchoService at poll://tentacle/: answered" in \
+        calls[0]["message"], calls
+    assert calls[0]["peer"].endswith(Certificate.get("peer").thumbprint)
+    assert calls[0]["endpoint"] == "poll://tentacle/", calls
+    assert "failed" in calls[1]["message"], calls
+    assert "route" in calls[1]["reason"], calls
+    assert "stop" in [o["event"] for o in objects(text)]
 
 
 if __name__ == "__main__":
