@@ -6,27 +6,25 @@
 #include <cmocka.h>
 
 #include <dirent.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/timespan.h"
 #include "redis/redis.h"
 #include "store/store.h"
 #include "wire/writer.h"
+#include "../redis/redis_server.h"
 
 enum { MAX_STREAMS = 4 };
 
 static struct event_base *base;
 static char dir[] = "/tmp/halibut-store-XXXXXX";
 static char command[400];
-static char redis_dir[] = "/tmp/halibut-redis-XXXXXX";
 static struct hbt_redis *redis;
-static pid_t server;
+static struct redis_server server;
 
 /* ---- Messages and sections ---- */
 
@@ -646,48 +644,17 @@ static void configurations_that_are_wrong_are_refused(void **state)
 static int start_redis(void)
 {
 	struct hbt_redis_options options;
-	char path[64], url[80];
 	int rc;
 
-	if (mkdtemp(redis_dir) == NULL)
-		return -1;
-	snprintf(path, sizeof(path), "%s/socket", redis_dir);
-	snprintf(url, sizeof(url), "unix://%s", path);
-	if ((server = fork()) == 0) {
-		execlp("redis-server", "redis-server", "--port", "0",
-		       "--unixsocket", path, "--save", "", "--logfile",
-		       "/dev/null", "--dir", redis_dir, (char *)NULL);
-		_exit(127);
-	}
-	while (access(path, F_OK) != 0) {
-		if (waitpid(server, NULL, WNOHANG) == server) {
-			server = 0;
-			return 0;
-		}
-		usleep(10000);
-	}
+	if (redis_server_start(&server, NULL) != 0)
+		return 0;
 	hbt_redis_options_init(&options);
-	rc = hbt_redis_options_parse(&options, url, NULL);
+	rc = hbt_redis_options_parse(&options, server.url, NULL);
 	if (rc == HALIBUT_OK)
 		rc = hbt_redis_new(&redis, base, NULL, &options, NULL);
 	hbt_redis_options_fini(&options);
 	n_kinds++;
 	return rc == HALIBUT_OK ? 0 : -1;
-}
-
-static void stop_redis(void)
-{
-	char path[64];
-
-	if (redis != NULL)
-		hbt_redis_free(&redis);
-	if (server > 0) {
-		kill(server, SIGKILL);
-		waitpid(server, NULL, 0);
-	}
-	snprintf(path, sizeof(path), "%s/socket", redis_dir);
-	unlink(path);
-	rmdir(redis_dir);
 }
 
 static int set_up(void **state)
@@ -709,7 +676,8 @@ static int tear_down(void **state)
 	char marker[64];
 
 	(void)state;
-	stop_redis();
+	hbt_redis_free(&redis);
+	redis_server_stop(&server);
 	event_base_free(base);
 	snprintf(marker, sizeof(marker), "%s/.swept", dir);
 	unlink(marker);
