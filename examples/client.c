@@ -11,6 +11,12 @@
  *   client --cert client.pem --listen 127.0.0.1:10943 --trust SERVICE \
  *          poll://service-1
  *
+ * or, for a queue that several nodes share, asks through Redis: whichever of
+ * them the service polls, or serves queue://NAME, has the answer:
+ *
+ *   client --cert client.pem --redis redis://127.0.0.1 --prefix prod \
+ *          queue://service-1
+ *
  * SERVICE is a thumbprint; `halibutctl cert show FILE` prints it. Outside this
  * tree: cc client.c $(pkg-config --cflags --libs halibut)
  */
@@ -29,7 +35,10 @@ static int usage(void)
 	fputs("Usage: client --cert FILE --thumbprint SERVICE"
 	      " https://HOST:PORT\n"
 	      "       client --cert FILE --listen ADDR:PORT --trust SERVICE"
-	      " poll://NAME\n", stderr);
+	      " poll://NAME\n"
+	      "       client --cert FILE --redis URL --prefix PREFIX"
+	      " [--streams KIND]\n"
+	      "              poll://NAME|queue://NAME\n", stderr);
 	return 2;
 }
 
@@ -108,14 +117,30 @@ static int start_listening(struct halibut_runtime *rt, char *listen,
 	return rc;
 }
 
+/* From here on the queues are in Redis. Nodes that share them keep their
+ * DataStreams in the same place. */
+static int use_redis(struct halibut_runtime *rt, const char *url,
+                     const char *prefix, const char *streams,
+                     struct halibut_error *err)
+{
+	struct halibut_setting settings[] = {
+		{"streams", streams != NULL ? streams : "redis"},
+	};
+
+	return halibut_use_redis(rt, url, prefix, settings, 1, err);
+}
+
 int main(int argc, char **argv)
 {
-	enum { CERT, THUMBPRINT, LISTEN, TRUST, N };
+	enum { CERT, THUMBPRINT, LISTEN, TRUST, REDIS, PREFIX, STREAMS, N };
 	static const struct option options[] = {
 		{"cert", required_argument, NULL, CERT},
 		{"thumbprint", required_argument, NULL, THUMBPRINT},
 		{"listen", required_argument, NULL, LISTEN},
 		{"trust", required_argument, NULL, TRUST},
+		{"redis", required_argument, NULL, REDIS},
+		{"prefix", required_argument, NULL, PREFIX},
+		{"streams", required_argument, NULL, STREAMS},
 		{NULL, 0, NULL, 0},
 	};
 	char *value[N] = {NULL}, *cert = NULL, *key = NULL;
@@ -130,7 +155,8 @@ int main(int argc, char **argv)
 		value[opt] = optarg;
 	}
 	if (optind != argc - 1 || value[CERT] == NULL ||
-	    (value[LISTEN] == NULL) != (value[TRUST] == NULL))
+	    (value[LISTEN] == NULL) != (value[TRUST] == NULL) ||
+	    (value[REDIS] == NULL) != (value[PREFIX] == NULL))
 		return usage();
 
 	/* One runtime: one certificate, one trust list. */
@@ -142,6 +168,9 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = halibut_endpoint_new(&to, rt, argv[optind],
 		                          value[THUMBPRINT], &err);
+	if (rc == 0 && value[REDIS] != NULL)
+		rc = use_redis(rt, value[REDIS], value[PREFIX], value[STREAMS],
+		               &err);
 	if (rc == 0 && value[LISTEN] != NULL)
 		rc = start_listening(rt, value[LISTEN], value[TRUST], &err);
 	if (rc != 0)

@@ -14,6 +14,12 @@
  *   service --cert service.pem --poll https://127.0.0.1:10943 \
  *           --thumbprint SERVER --name poll://service-1
  *
+ * or it takes its requests from a queue in Redis, without any connection to
+ * its clients:
+ *
+ *   service --cert service.pem --redis redis://127.0.0.1 --prefix prod \
+ *           --name queue://service-1
+ *
  * --trust may be repeated. CLIENT and SERVER are thumbprints, which
  * `halibutctl cert show FILE` prints. Outside this tree:
  *   cc service.c $(pkg-config --cflags --libs halibut libevent)
@@ -120,7 +126,10 @@ static int usage(void)
 {
 	fputs("Usage: service --cert FILE --listen ADDR:PORT --trust CLIENT\n"
 	      "       service --cert FILE --poll https://HOST:PORT"
-	      " --thumbprint SERVER --name poll://NAME\n", stderr);
+	      " --thumbprint SERVER --name poll://NAME\n"
+	      "       service --cert FILE --redis URL --prefix PREFIX"
+	      " [--streams KIND]\n"
+	      "               --name queue://NAME\n", stderr);
 	return 2;
 }
 
@@ -168,9 +177,27 @@ static int start_polling(struct halibut_runtime *rt, const char *url,
 	return rc; /* polling ends with the runtime */
 }
 
+static int start_serving(struct halibut_runtime *rt, const char *url,
+                         const char *prefix, const char *streams,
+                         const char *name, struct halibut_error *err)
+{
+	struct halibut_setting settings[] = {
+		{"streams", streams != NULL ? streams : "redis"},
+	};
+	struct halibut_queue_serving *serving;
+	int rc = halibut_use_redis(rt, url, prefix, settings, 1, err);
+
+	if (rc == 0)
+		rc = halibut_serve_queue(&serving, rt, name, 1, err);
+	if (rc == 0)
+		printf("serving %s\n", name);
+	return rc; /* it ends with the runtime */
+}
+
 int main(int argc, char **argv)
 {
-	enum { CERT, LISTEN, TRUST, POLL, THUMBPRINT, NAME, N };
+	enum { CERT, LISTEN, TRUST, POLL, THUMBPRINT, NAME, REDIS, PREFIX,
+	       STREAMS, N };
 	static const struct option options[] = {
 		{"cert", required_argument, NULL, CERT},
 		{"listen", required_argument, NULL, LISTEN},
@@ -178,6 +205,9 @@ int main(int argc, char **argv)
 		{"poll", required_argument, NULL, POLL},
 		{"thumbprint", required_argument, NULL, THUMBPRINT},
 		{"name", required_argument, NULL, NAME},
+		{"redis", required_argument, NULL, REDIS},
+		{"prefix", required_argument, NULL, PREFIX},
+		{"streams", required_argument, NULL, STREAMS},
 		{NULL, 0, NULL, 0},
 	};
 	char *value[N] = {NULL}, *trust[16], *cert = NULL, *key = NULL;
@@ -195,10 +225,11 @@ int main(int argc, char **argv)
 			trust[n_trust++] = optarg;
 	}
 	if (value[CERT] == NULL ||
-	    (value[LISTEN] == NULL) == (value[POLL] == NULL) ||
-	    (value[LISTEN] == NULL) != (value[TRUST] == NULL) ||
-	    (value[POLL] == NULL) != (value[THUMBPRINT] == NULL) ||
-	    (value[POLL] == NULL) != (value[NAME] == NULL))
+	    !!value[LISTEN] + !!value[POLL] + !!value[REDIS] != 1 ||
+	    !value[LISTEN] != !value[TRUST] ||
+	    !value[POLL] != !value[THUMBPRINT] ||
+	    !value[REDIS] != !value[PREFIX] ||
+	    !value[LISTEN] == !value[NAME])
 		return usage();
 
 	rc = halibut_certificate_load(value[CERT], NULL, &cert, &key, &err);
@@ -215,6 +246,9 @@ int main(int argc, char **argv)
 
 	if (value[LISTEN] != NULL)
 		rc = start_listening(rt, value[LISTEN], trust, n_trust, &err);
+	else if (value[REDIS] != NULL)
+		rc = start_serving(rt, value[REDIS], value[PREFIX],
+		                   value[STREAMS], value[NAME], &err);
 	else
 		rc = start_polling(rt, value[POLL], value[THUMBPRINT],
 		                   value[NAME], &err);

@@ -235,7 +235,9 @@ int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
 int halibut_call_wait(struct halibut_call *call);
 /*
  * Gives it up: done follows with a connecting- or transferring-cancelled
- * error. runtime 7.5
+ * error. Through Redis it follows when Redis has said whether another node has
+ * the request already; a response that was faster is still an answer.
+ * runtime 7.5
  */
 void halibut_call_cancel(struct halibut_call *call);
 
@@ -321,6 +323,37 @@ int halibut_poll(struct halibut_polling **out, struct halibut_runtime *rt,
                  struct halibut_error *err);
 /* Stops it. What is still polling ends with the runtime anyway. */
 void halibut_poll_stop(struct halibut_polling **p);
+
+/* ---- Redis: several nodes behind one queue. redis-queue ---- */
+
+struct halibut_setting {
+	const char *name, *value;
+};
+
+/*
+ * From here on every poll:// and queue:// endpoint of the runtime has its
+ * queue in Redis, shared with all nodes, ours and .NET ones, that use the same
+ * Redis and key_prefix; before, it is in memory. To be called before the first
+ * call, listener, polling or serving of such an endpoint: HALIBUT_EINVAL else.
+ *
+ * url: redis://[user:password@]host[:port][/database], rediss://… (TLS),
+ * unix:///path, redis+sentinel://host:port,…/name, or a StackExchange.Redis
+ * connection string. Redis need not be there: connecting goes on in the
+ * background for as long as the runtime lives.
+ *
+ * settings, any of: "user", "password", "tls_ca", "tls_certificate",
+ * "tls_key" (PEM files), "tls_insecure" (1), "channel_prefix", "node" (this
+ * node's name in Redis' client list); "streams": where DataStreams wait,
+ * "redis" (the default; with "streams_max", bytes of all nodes, 1 GiB), "directory" (with
+ * "streams_directory"), "program" (with "streams_command") or "metadata"
+ * (beside the message, up to "streams_max" bytes, 16 MiB); "wrapper": "gzip"
+ * or "program COMMAND", several times, outermost first; "response_pulses":
+ * "auto" or "each". HALIBUT_EINVAL, and err, for what is unknown or wrong.
+ */
+int halibut_use_redis(struct halibut_runtime *rt, const char *url,
+                      const char *key_prefix,
+                      const struct halibut_setting *settings, size_t n,
+                      struct halibut_error *err);
 
 /* ---- Queue endpoints: no connection at all. redis-queue 14 ---- */
 

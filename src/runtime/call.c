@@ -6,6 +6,7 @@
 #include "runtime/loop.h"
 #include "runtime/runtime.h"
 #include "runtime/streams.h"
+#include "runtime/uploads.h"
 #include "runtime/value.h"
 #include "wire/compose.h"
 
@@ -16,6 +17,7 @@ struct halibut_call {
 	bson_t *params;
 	uint32_t n_params;
 	struct hbt_streams sending;
+	struct hbt_uploads uploads; /* of those that go through Redis */
 	struct hbt_pending pending;
 	bool started, in_flight, is_done;
 	struct event *done_event; /* callbacks come from the loop */
@@ -42,6 +44,7 @@ static void tell_done(struct halibut_call *call)
 	if (call->is_done)
 		return;
 	call->is_done = true;
+	hbt_uploads_end(&call->uploads);
 	if (call->done != NULL)
 		call->done(call->done_arg, call);
 }
@@ -280,6 +283,21 @@ static int dispatch(struct halibut_call *call, struct halibut_error *err)
 	return 0;
 }
 
+static void progressed(void *p, const struct hbt_guid *stream, int64_t sent)
+{
+	hbt_uploads_progress(&of_pending(p)->uploads, stream, sent);
+}
+
+/* Through Redis, what leaves this process is not what the service has. */
+static int watch_uploads(struct halibut_call *call)
+{
+	if (call->rt->redis == NULL ||
+	    strncmp(call->endpoint.key, "https:", 6) == 0)
+		return HALIBUT_OK;
+	call->pending.progress = progressed;
+	return hbt_uploads_take(&call->uploads, &call->sending);
+}
+
 int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
                        void *arg)
 {
@@ -300,6 +318,8 @@ int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
 	if (rc == 0)
 		rc = check_streams(call, err);
 	if (rc == 0 && call->sending.n > 0)
+		rc = watch_uploads(call);
+	if (rc == 0 && call->sending.n > 0)
 		rc = hbt_streams_source(&call->pending.streams, &call->sending);
 	if (rc == 0) {
 		call->in_flight = true;
@@ -311,24 +331,6 @@ int halibut_call_start(struct halibut_call *call, halibut_call_fn done,
 		hbt_error_set(err, rc, "out of memory");
 	finish(call); /* done() tells it, as it tells everything */
 	return 0;
-}
-
-int halibut_call_wait(struct halibut_call *call)
-{
-	struct event_base *base;
-	int rc;
-
-	if (call->is_done)
-		return (int)call->error.status;
-	if (!call->started && (rc = halibut_call_start(call, NULL, NULL)) != 0)
-		return rc;
-	base = call->rt->base;
-	while ((rc = hbt_loop_until(base, &call->is_done)) != HALIBUT_OK) {
-		halibut_call_cancel(call);
-		if (rc == HALIBUT_EINVAL)
-			return rc;
-	}
-	return (int)call->error.status;
 }
 
 /* No answer is awaited any more; the wait ends with why. */
@@ -349,10 +351,32 @@ static void give_up(struct halibut_call *call)
 	hbt_pending_cancel(&call->pending); /* failed() follows inside */
 }
 
+int halibut_call_wait(struct halibut_call *call)
+{
+	struct event_base *base;
+	int rc;
+
+	if (call->is_done)
+		return (int)call->error.status;
+	if (!call->started && (rc = halibut_call_start(call, NULL, NULL)) != 0)
+		return rc;
+	base = call->rt->base;
+	while ((rc = hbt_loop_until(base, &call->is_done)) != HALIBUT_OK) {
+		give_up(call);
+		if (rc == HALIBUT_EINVAL)
+			return rc;
+	}
+	return (int)call->error.status;
+}
+
 void halibut_call_cancel(struct halibut_call *call)
 {
-	if (call->started && !call->is_done)
+	if (!call->started || call->is_done)
+		return;
+	if (call->receiving != NULL || !call->in_flight)
 		give_up(call);
+	else
+		hbt_pending_cancel_soon(&call->pending);
 }
 
 void hbt_calls_end(struct halibut_runtime *rt)

@@ -88,6 +88,7 @@ void halibut_runtime_free(struct halibut_runtime **rtp)
 	hbt_dialler_free(&rt->dialler);
 	hbt_listeners_free(rt);
 	hbt_switchboard_free(&rt->switchboard);
+	hbt_redis_setup_free(&rt->redis);
 	hbt_services_free(rt);
 	hbt_exchange_env_fini(&rt->env);
 	if (rt->dns != NULL)

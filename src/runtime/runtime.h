@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "halibut/halibut.h"
+#include "queue/redis_setup.h"
 #include "queue/switchboard.h"
 #include "runtime/accepted.h"
 #include "runtime/dialler.h"
@@ -38,6 +39,7 @@ struct halibut_runtime {
 	struct hbt_exchange_env env;
 	struct hbt_trust_set *trust;
 	struct hbt_switchboard *switchboard;
+	struct hbt_redis_setup *redis; /* NULL: queues are in memory */
 	struct hbt_dialler *dialler;
 	struct hbt_service_method *methods;
 	char *friendly_page;
