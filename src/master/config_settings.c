@@ -349,6 +349,7 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 {
 	const char *libexec = getenv("HALIBUT_LIBEXEC");
 	const char *control = getenv("HALIBUT_CONTROL");
+	const char *user = getenv("HALIBUT_USER");
 	char host[256];
 	int rc = HALIBUT_OK;
 
@@ -361,6 +362,8 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 		rc = replace_text(&cfg->worker_directory, strdup(libexec));
 	if (rc == HALIBUT_OK && control != NULL)
 		rc = replace_text(&cfg->control_socket, strdup(control));
+	if (rc == HALIBUT_OK && user != NULL)
+		rc = replace_text(&cfg->user, strdup(user));
 	if (gethostname(host, sizeof(host)) != 0)
 		strcpy(host, "localhost");
 	host[sizeof(host) - 1] = '\0';

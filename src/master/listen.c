@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "master/config_units.h"
+#include "master/systemd.h"
 
 #define TURN_ACCEPTS 64
 /* Descriptors that stay free for what the accepted connections need. */
@@ -264,6 +265,21 @@ static int bind_socket(struct hbt_listen_address *a, bool only_v6)
 	return -1;
 }
 
+/* The next one has its socket. */
+static int add(struct hbt_listeners *ls, struct event_base *base)
+{
+	struct listener *l = &ls->v[ls->n++];
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	getsockname(l->fd, (struct sockaddr *)&sa, &len);
+	hbt_address_format((struct sockaddr *)&sa, l->address,
+	                   sizeof(l->address));
+	l->readable =
+		event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
+	return l->readable != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
+}
+
 static int open_listener(struct hbt_listeners *ls, struct event_base *base,
                          const struct hbt_strings *addresses, const char *text,
                          struct halibut_error *err)
@@ -271,7 +287,6 @@ static int open_listener(struct hbt_listeners *ls, struct event_base *base,
 	struct listener *l = &ls->v[ls->n];
 	struct hbt_listen_address a;
 	struct sockaddr_in6 *v6 = (void *)&a.sa;
-	socklen_t len = sizeof(a.sa);
 	int rc = hbt_listen_parse(text, &a, err);
 
 	if (rc != HALIBUT_OK)
@@ -288,13 +303,30 @@ static int open_listener(struct hbt_listeners *ls, struct event_base *base,
 		                     "cannot listen on %s: %s; see listen in "
 		                     "halibutd.conf(5)",
 		                     text, strerror(errno));
-	ls->n++;
-	getsockname(l->fd, (struct sockaddr *)&a.sa, &len);
-	hbt_address_format((struct sockaddr *)&a.sa, l->address,
-	                   sizeof(l->address));
-	l->readable =
-		event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
-	return l->readable != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
+	return add(ls, base);
+}
+
+/* A socket that systemd listens on. Ours from here on. */
+static int inherit_listener(struct hbt_listeners *ls, struct event_base *base,
+                            int fd, struct halibut_error *err)
+{
+	struct listener *l = &ls->v[ls->n];
+	int type = 0, listens = 0;
+	socklen_t len = sizeof(int);
+
+	l->all = ls;
+	l->fd = fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+	    type == SOCK_STREAM &&
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 &&
+	    listens != 0 && evutil_make_socket_nonblocking(fd) == 0)
+		return add(ls, base);
+	close(fd);
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "descriptor %d that systemd hands over is no "
+	                     "socket that listens; halibutd.socket needs "
+	                     "ListenStream=, and no Accept=",
+	                     fd);
 }
 
 static int highest_fd(void)
@@ -314,18 +346,24 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
                       struct halibut_error *err)
 {
 	struct hbt_listeners *ls = calloc(1, sizeof(*ls));
+	int inherited = hbt_systemd_sockets();
 	int rc = HALIBUT_ENOMEM;
 
 	*out = NULL;
 	if (ls == NULL ||
-	    (ls->v = calloc(addresses->n + 1, sizeof(*ls->v))) == NULL ||
+	    (ls->v = calloc(addresses->n + (size_t)inherited + 1,
+	                    sizeof(*ls->v))) == NULL ||
 	    (ls->retry = evtimer_new(base, on_retry, ls)) == NULL)
 		goto out;
 	ls->ops = *ops;
 	ls->paused = true;
 	ls->highest_fd = highest_fd();
 	rc = HALIBUT_OK;
-	for (size_t i = 0; rc == HALIBUT_OK && i < addresses->n; i++)
+	for (int i = 0; rc == HALIBUT_OK && i < inherited; i++)
+		rc = inherit_listener(ls, base, HBT_SYSTEMD_FIRST_SOCKET + i,
+		                      err);
+	for (size_t i = 0;
+	     rc == HALIBUT_OK && inherited == 0 && i < addresses->n; i++)
 		rc = open_listener(ls, base, addresses, addresses->v[i], err);
 	if (rc != HALIBUT_OK)
 		goto out;

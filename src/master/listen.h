@@ -34,7 +34,8 @@ struct hbt_listen_ops {
 };
 
 /*
- * Binds all and logs "listening on ADDR:PORT" for each. Accepting starts
+ * Binds all, or takes the sockets that systemd hands over instead if there
+ * are any, and logs "listening on ADDR:PORT" for each. Accepting starts
  * paused. The message of a failure names the address.
  */
 int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "master/logs.h"
 #include "master/master.h"
+#include "master/systemd.h"
 
 #define DEFAULT_CONFIG HBT_SYSCONFDIR "/halibutd.conf"
 
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
 	struct hbt_master *m = NULL;
 	int rc;
 
+	hbt_systemd_init();
 	hbt_log_begin("master");
 	rc = hbt_config_load(&cfg, options.config, &err);
 	if (rc == HALIBUT_OK && options.test) {

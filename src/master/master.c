@@ -2,6 +2,7 @@
 #include "master/master.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 #include "base/timespan.h"
 #include "master/audit.h"
 #include "master/logs.h"
+#include "master/systemd.h"
 
 #define TRIM_INTERVAL_S 60
 #define TRIM_IDLE_MS (10 * 60 * 1000)
@@ -22,6 +24,11 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	hbt_provision_worker(m, w);
+	if (w->link.kind == HBT_PEER_CONNECTION_WORKER &&
+	    m->state == MASTER_RUNNING && !m->told_ready) {
+		m->told_ready = true;
+		hbt_systemd_notify("READY=1\nSTATUS=serving");
+	}
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
 	hbt_dispatch_review(m);
@@ -135,6 +142,18 @@ static void on_stop_timeout(evutil_socket_t fd, short what, void *arg)
 	hbt_workers_kill_all(m->workers, "it did not stop within stop_timeout");
 }
 
+/* systemd waits as long as we do, and some time for the last steps. */
+static void tell_stopping(int64_t ms)
+{
+	char fields[128];
+
+	snprintf(fields, sizeof(fields),
+	         "STOPPING=1\nSTATUS=finishing calls\n"
+	         "EXTEND_TIMEOUT_USEC=%lld",
+	         (long long)(ms + 10000) * 1000);
+	hbt_systemd_notify(fields);
+}
+
 void hbt_master_stop(struct hbt_master *m, const char *why)
 {
 	int64_t ms = m->cfg->stop_timeout_ms;
@@ -151,6 +170,7 @@ void hbt_master_stop(struct hbt_master *m, const char *why)
 		return;
 	}
 	log_info("stopping: %s", why);
+	tell_stopping(ms);
 	m->state = MASTER_DRAINING;
 	hbt_listeners_free(&m->listeners);
 	event_add(m->stop_timer, &tv);
@@ -221,6 +241,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	hbt_log_limit_tick(hbt_now_ms());
+	hbt_systemd_tick(hbt_now_ms());
 }
 
 static void on_trim(evutil_socket_t fd, short what, void *arg)

@@ -38,6 +38,7 @@ struct hbt_master {
 	struct hbt_control *control;
 	unsigned next_worker; /* where the search for one begins */
 	int max_connections_a_worker;
+	bool told_ready; /* to systemd */
 	bool full; /* no worker could take one more */
 
 	struct event *signals[5];

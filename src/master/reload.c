@@ -9,6 +9,7 @@
 #include "master/audit.h"
 #include "master/logs.h"
 #include "master/master.h"
+#include "master/systemd.h"
 
 #define MAX_PAGE ((size_t)1024 * 1024)
 
@@ -121,8 +122,8 @@ static void remember(struct hbt_master *m, const struct halibut_error *err)
 	m->reloads++;
 }
 
-int hbt_master_reload(struct hbt_master *m, const char *who,
-                      struct halibut_error *err)
+static int reload(struct hbt_master *m, const char *who,
+                  struct halibut_error *err)
 {
 	struct hbt_config *fresh;
 	int rc;
@@ -161,4 +162,18 @@ int hbt_master_reload(struct hbt_master *m, const char *who,
 	         m->cfg->trusted.n, m->cfg->n_routes, m->cfg->n_programs,
 	         m->cfg->n_polls);
 	return HALIBUT_OK;
+}
+
+int hbt_master_reload(struct hbt_master *m, const char *who,
+                      struct halibut_error *err)
+{
+	int rc;
+
+	hbt_systemd_notify_reloading();
+	rc = reload(m, who, err);
+	hbt_systemd_notify(rc == HALIBUT_OK
+	                           ? "READY=1\nSTATUS=serving"
+	                           : "READY=1\nSTATUS=serving; the last reload "
+	                             "failed, see the log");
+	return rc;
 }

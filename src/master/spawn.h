@@ -28,4 +28,7 @@ int hbt_identity_find(struct hbt_identity *id, const struct hbt_config *cfg,
 int hbt_spawn(const char *path, const struct hbt_identity *id, pid_t *pid,
               int *channel, struct halibut_error *err);
 
+/* SIGKILL for a process that hbt_spawn() started with this identity. */
+void hbt_spawn_kill(pid_t pid, const struct hbt_identity *id);
+
 #endif

@@ -168,7 +168,7 @@ static void lose(struct hbt_worker *w, const char *why)
 		log_error("%s: %s, killed", w->link.name, why);
 	set_state(w, WORKER_LOST);
 	if (why != NULL && w->pid > 0)
-		kill(w->pid, SIGKILL);
+		hbt_spawn_kill(w->pid, &w->all->identity);
 	close_channel(w);
 	if (w->pid == 0)
 		rest_or_go(w);
@@ -303,7 +303,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (w->state == WORKER_RESTING) {
 		start(w);
 	} else if (w->state == WORKER_LOST) {
-		kill(w->pid, SIGKILL);
+		hbt_spawn_kill(w->pid, &w->all->identity);
 	} else if (w->pid == 0) {
 		lose(w, NULL);
 	} else if (w->state == WORKER_STARTING) {
@@ -450,7 +450,7 @@ void hbt_workers_free(struct hbt_workers **at)
 
 		close_channel(w);
 		if (w->pid > 0) {
-			kill(w->pid, SIGKILL);
+			hbt_spawn_kill(w->pid, &ws->identity);
 			waitpid(w->pid, NULL, 0);
 		}
 		event_free(w->timer);

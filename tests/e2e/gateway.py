@@ -104,14 +104,17 @@ log_level = "debug"
         self.write_conf(extra)
         self.log_path = os.path.join(self.dir, "log")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(
-                [os.path.join(BUILD, "halibutd"), "-c", self.conf],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=before, env={**os.environ, **(env or {})})
+            self.process = self.start(log, before, env)
         atexit.register(self.kill)
         self.port = int(self.wait_log(
             r"listening on 127\.0\.0\.1:(\d+)").group(1))
         until(self.workers_are_ready, "workers are ready")
+
+    def start(self, log, before, env):
+        return subprocess.Popen(
+            [os.path.join(BUILD, "halibutd"), "-c", self.conf],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            preexec_fn=before, env={**os.environ, **(env or {})})
 
     def write_conf(self, extra):
         with open(self.conf, "w") as f:
