@@ -24,6 +24,7 @@ build zlib1g-dev        zlib: compressed messages
 build libjansson-dev    jansson: JSON for status and service programs
 build libhiredis-dev    hiredis: the Redis protocol
 build libconfuse-dev    libConfuse: reads halibutd.conf
+build libseccomp-dev    libseccomp: what workers may ask of the kernel
 build uthash-dev        uthash: hash tables, headers only
 test  clang             second compiler, for the sanitizer build
 test  libclang-rt-dev   runtime of AddressSanitizer and UBSan

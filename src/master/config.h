@@ -51,6 +51,7 @@ struct hbt_config {
 
 	char *user, *group; /* of the workers, when the master is root */
 	char *worker_directory;
+	bool sandbox;
 	int workers; /* 0: one a core */
 	int64_t worker_start_timeout_ms;
 	int64_t worker_ping_interval_ms;

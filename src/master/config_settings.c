@@ -97,6 +97,7 @@ const struct hbt_setting hbt_config_table[] = {
 	TEXT("user", user, NULL, NULL),
 	TEXT("group", group, NULL, NULL),
 	PATH("worker_directory", worker_directory, HBT_LIBEXECDIR),
+	FLAG("sandbox", sandbox, "yes"),
 	COUNT("workers", workers, 0, 256, "0"),
 	TIME("worker_start_timeout", worker_start_timeout_ms, 100, DAY, "30s"),
 	TIME("worker_ping_interval", worker_ping_interval_ms, 50, DAY, "5s"),

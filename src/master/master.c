@@ -362,6 +362,8 @@ static int start_all(struct hbt_master *m, struct halibut_error *err)
 		                     "can be written to; create it or name "
 		                     "another one",
 		                     m->cfg->spool_directory);
+	if (!m->cfg->sandbox && setenv("HALIBUT_SANDBOX", "no", 1) != 0)
+		return HALIBUT_ENOMEM;
 	raise_descriptor_limit();
 	if ((m->base = event_base_new()) == NULL)
 		return HALIBUT_ENOMEM;

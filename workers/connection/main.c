@@ -1,12 +1,16 @@
 /* halibut-connection-worker: started by halibutd, never by hand. */
 #include <event2/event.h>
 #include <fcntl.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/log.h"
+#include "ipc/sandbox.h"
 #include "worker.h"
 
 static int say_hello(struct worker *w)
@@ -51,9 +55,24 @@ static int start(struct worker *w)
 	return say_hello(w);
 }
 
+/* What is read from files is read by now: time zone, names, OpenSSL's. */
+static int lock_up(struct halibut_error *err)
+{
+	tzset();
+	if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_SSL_STRINGS |
+	                             OPENSSL_INIT_LOAD_CRYPTO_STRINGS |
+	                             OPENSSL_INIT_LOAD_CONFIG,
+	                     NULL) != 1)
+		return hbt_error_set(err, HALIBUT_ESYSTEM,
+		                     "OpenSSL does not start; is its "
+		                     "configuration, openssl.cnf, right?");
+	return hbt_sandbox_enter(HBT_SANDBOX_CONNECTIONS, err);
+}
+
 int main(int argc, char **argv)
 {
 	static struct worker w;
+	struct halibut_error err = {0};
 	int rc;
 
 	(void)argv;
@@ -68,10 +87,13 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN); /* a spool at its limit is a full disk */
 	hbt_log_begin("worker");
 	rc = start(&w);
-	if (rc == 0)
-		event_base_loop(w.base, EVLOOP_NO_EXIT_ON_EMPTY);
-	else
+	if (rc != 0)
 		log_error("cannot start: %s", halibut_strerror(rc));
+	else if ((rc = lock_up(&err)) != 0)
+		log_error("cannot start: %s", err.message);
+	else
+		event_base_loop(w.base, EVLOOP_NO_EXIT_ON_EMPTY);
+	halibut_error_clear(&err);
 	worker_fini(&w);
 	return rc == 0 ? w.exit_code : 1;
 }

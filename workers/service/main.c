@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "ipc/sandbox.h"
 #include "worker.h"
 
 static int check_channel(void)
@@ -35,6 +36,7 @@ static void fill_standard_descriptors(void)
 
 int main(void)
 {
+	struct halibut_error err = {0};
 	struct hbt_svc *svc;
 	int rc;
 
@@ -48,6 +50,11 @@ int main(void)
 	signal(SIGHUP, SIG_IGN);
 	hbt_log_begin("service worker");
 
+	if (hbt_sandbox_enter(HBT_SANDBOX_PROGRAMS, &err) != 0) {
+		log_error("cannot start: %s", err.message);
+		halibut_error_clear(&err);
+		return 1;
+	}
 	if ((rc = hbt_svc_new(&svc, HBT_CHANNEL_FD)) != 0) {
 		log_error("cannot start: %s", halibut_strerror(rc));
 		return 1;
