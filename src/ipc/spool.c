@@ -86,9 +86,11 @@ static void complain(const struct hbt_spool *s, int err)
 	if (last_ms != 0 && now - last_ms < LOG_INTERVAL_MS)
 		return;
 	last_ms = now;
-	log_warning("cannot spool DataStreams in %s: %s; senders wait for "
-	            "their readers meanwhile",
-	            s->directory, strerror(err));
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "spool_failed", .reason = strerror(err)),
+	          "cannot spool DataStreams in %s: %s; senders wait for "
+	          "their readers meanwhile",
+	          s->directory, strerror(err));
 }
 
 /* -1 and errno. Some file systems have no O_TMPFILE: overlayfs of old. */

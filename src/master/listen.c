@@ -123,7 +123,9 @@ static void set_reading(struct hbt_listeners *ls, bool on)
 void hbt_listeners_pause(struct hbt_listeners *ls, const char *why)
 {
 	if (why != NULL && !ls->reason_logged) {
-		log_warning("accepting no connections for now: %s", why);
+		log_event(HBT_LOG_WARNING,
+		          LOG_ABOUT(.event = "accepting_paused", .reason = why),
+		          "accepting no connections for now: %s", why);
 		ls->reason_logged = true;
 	}
 	if (!ls->paused)
@@ -138,7 +140,8 @@ void hbt_listeners_resume(struct hbt_listeners *ls)
 	if (ls->paused)
 		set_reading(ls, true);
 	if (ls->reason_logged && ls->paused)
-		log_info("accepting connections again");
+		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "accepting_again"),
+		          "accepting connections again");
 	ls->paused = false;
 	ls->reason_logged = false;
 }
@@ -177,7 +180,11 @@ static void accept_failed(struct listener *l, int error)
 	    error == ENOMEM)
 		ms = ms < 100 ? 100 : ms;
 	if (n == 1)
-		log_error("%s: cannot accept a connection: %s", l->address,
+		log_event(HBT_LOG_ERROR,
+		          LOG_ABOUT(.event = "accept_failed",
+		                    .endpoint = l->address,
+		                    .reason = strerror(error)),
+		          "%s: cannot accept a connection: %s", l->address,
 		          strerror(error));
 	else if (n == 3)
 		log_error("%s: still cannot accept after 3 attempts: %s; "
@@ -368,7 +375,10 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
 	if (rc != HALIBUT_OK)
 		goto out;
 	for (size_t i = 0; i < ls->n; i++)
-		log_info("listening on %s", ls->v[i].address);
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "listening",
+		                    .endpoint = ls->v[i].address),
+		          "listening on %s", ls->v[i].address);
 	*out = ls;
 	ls = NULL;
 out:

@@ -169,7 +169,8 @@ void hbt_master_stop(struct hbt_master *m, const char *why)
 		hbt_workers_kill_all(m->workers, "told to stop twice");
 		return;
 	}
-	log_info("stopping: %s", why);
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "stopping", .reason = why),
+	          "stopping: %s", why);
 	tell_stopping(ms);
 	m->state = MASTER_DRAINING;
 	hbt_listeners_free(&m->listeners);
@@ -397,8 +398,11 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 		hbt_master_free(&m);
 		return rc;
 	}
-	log_info("node %s, version %s, thumbprint %s, %zu trusted", cfg->node,
-	         HBT_VERSION, m->credentials.thumbprint, cfg->trusted.n);
+	log_event(HBT_LOG_INFO,
+	          LOG_ABOUT(.event = "started",
+	                    .thumbprint = m->credentials.thumbprint),
+	          "node %s, version %s, thumbprint %s, %zu trusted", cfg->node,
+	          HBT_VERSION, m->credentials.thumbprint, cfg->trusted.n);
 	*out = m;
 	return HALIBUT_OK;
 }
@@ -406,7 +410,7 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 void hbt_master_run(struct hbt_master *m)
 {
 	event_base_dispatch(m->base);
-	log_info("stopped");
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "stopped"), "stopped");
 }
 
 static void free_event(struct event **e)

@@ -78,9 +78,12 @@ int hbt_master_load_texts(struct hbt_master *m, const struct hbt_config *cfg,
 static void tell_restart(void *arg, const char *setting)
 {
 	(void)arg;
-	log_warning("%s was changed in the configuration; restart halibutd to "
-	            "apply it",
-	            setting);
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "restart_needed", .reason = setting,
+	                    .remedy = "restart halibutd"),
+	          "%s was changed in the configuration; restart halibutd to "
+	          "apply it",
+	          setting);
 }
 
 /* The new lists in the old configuration, whose other settings stay. */
@@ -133,7 +136,10 @@ static int reload(struct hbt_master *m, const char *who,
 		                     "the gateway is stopping");
 	rc = hbt_config_load(&fresh, m->cfg->path, err);
 	if (rc != HALIBUT_OK) {
-		log_error("the configuration stays as it was: %s",
+		log_event(HBT_LOG_ERROR,
+		          LOG_ABOUT(.event = "reload_failed",
+		                    .reason = err->message),
+		          "the configuration stays as it was: %s",
 		          err->message);
 		hbt_audit(LOG_ABOUT(.event = "reload_refused", .peer = who,
 		                    .reason = err->message),
@@ -157,7 +163,8 @@ static int reload(struct hbt_master *m, const char *who,
 	hbt_provision_lists(m);
 	hbt_hosted_configure(m->hosted, m->cfg);
 	remember(m, NULL);
-	log_info("configuration read again: %zu trusted, %zu routes, "
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "reloaded"),
+	          "configuration read again: %zu trusted, %zu routes, "
 	         "%zu services, %zu polled servers",
 	         m->cfg->trusted.n, m->cfg->n_routes, m->cfg->n_programs,
 	         m->cfg->n_polls);

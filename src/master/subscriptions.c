@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "master/calls_private.h"
 
 /* All connections of one endpoint. */
@@ -206,13 +207,21 @@ static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 	bool allowed = false;
 
 	if (to == NULL) {
-		log_warning("%s: subscription of %s refused: \"%s\" is no "
+		log_limited(uri, HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "subscription_refused",
+		                      .peer = peer, .endpoint = uri),
+		            "%s: subscription of %s refused: \"%s\" is no "
 		            "poll:// URI",
 		            link->name, peer, uri);
 		return false;
 	}
 	if (limit > 0 && to->connections >= limit)
-		log_warning("%s: %s refused: %s already has %zu connections, "
+		log_limited(uri, HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "subscription_refused",
+		                      .peer = peer, .endpoint = q->key,
+		                      .remedy = "max_connections_per_"
+		                                "subscription"),
+		            "%s: %s refused: %s already has %zu connections, "
 		            "as many as max_connections_per_subscription "
 		            "allows",
 		            link->name, peer, q->key, to->connections);

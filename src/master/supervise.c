@@ -130,7 +130,9 @@ static void rest_or_go(struct hbt_worker *w)
 
 	describe_exit(w, how, sizeof(how));
 	if (expected) {
-		log_info("%s: ended with %s", w->link.name, how);
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "worker_stopped", .reason = how),
+		          "%s: ended with %s", w->link.name, how);
 		set_state(w, WORKER_GONE);
 		w->all->ops.gone(w->all->ops.arg, w);
 		return;
@@ -142,7 +144,9 @@ static void rest_or_go(struct hbt_worker *w)
 	if (w->delay_ms > cfg->worker_restart_delay_max_ms)
 		w->delay_ms = cfg->worker_restart_delay_max_ms;
 	hbt_format_duration(w->delay_ms, delay);
-	log_error("%s: ended with %s; another one starts in %s", w->link.name,
+	log_event(HBT_LOG_ERROR,
+	          LOG_ABOUT(.event = "worker_ended", .reason = how),
+	          "%s: ended with %s; another one starts in %s", w->link.name,
 	          how, delay);
 	set_name(w);
 	w->restarts++;
@@ -165,7 +169,9 @@ static void lose(struct hbt_worker *w, const char *why)
 	if (w->state == WORKER_LOST)
 		return;
 	if (why != NULL)
-		log_error("%s: %s, killed", w->link.name, why);
+		log_event(HBT_LOG_ERROR,
+		          LOG_ABOUT(.event = "worker_killed", .reason = why),
+		          "%s: %s, killed", w->link.name, why);
 	set_state(w, WORKER_LOST);
 	if (why != NULL && w->pid > 0)
 		hbt_spawn_kill(w->pid, &w->all->identity);
@@ -222,9 +228,10 @@ static void on_hello(struct hbt_worker *w, struct hbt_ipc_msg *msg)
 		lose(w, "it is of another version than halibutd; install "
 		        "programs of the same version");
 	else {
-		log_info("%s: ready%s%s", w->link.name,
-		         version != NULL ? ", version " : "",
-		         version != NULL ? version : "");
+		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "worker_ready"),
+		          "%s: ready%s%s", w->link.name,
+		          version != NULL ? ", version " : "",
+		          version != NULL ? version : "");
 		w->answered = true;
 		w->heard_ms = hbt_now_ms();
 		set_state(w, WORKER_READY);

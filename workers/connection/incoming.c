@@ -7,6 +7,7 @@
 #include <uthash.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "worker.h"
 
 struct asked { /* hangs on the inlet that owes the answer */
@@ -116,7 +117,10 @@ static void on_request(void *arg, struct hbt_inlet *in, struct hbt_message *m,
 		hbt_error_set(&err, rc,
 		              "gateway %s cannot take the request: %s",
 		              w->settings.node, halibut_strerror(rc));
-		log_warning("request %s: %s", m->env.id, err.message);
+		log_limited("request_not_taken", HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "request_not_taken",
+		                      .reason = err.message),
+		            "request %s: %s", m->env.id, err.message);
 		hbt_inlet_fail(in, &err);
 		halibut_error_clear(&err);
 	}
@@ -226,12 +230,18 @@ static void refused(void *arg, const char *peer, const char *thumbprint,
 static bool client(void *arg, struct hbt_accepted *a)
 {
 	struct worker *w = arg;
+	const char *peer;
 
 	if (w->settings.serves_clients)
 		return true;
-	log_warning("%s is a client, but this gateway serves none; see "
-	            "serve-clients in halibutd.conf(5)",
-	            hbt_conn_peer_address(hbt_exchange_conn(a->ex)));
+	peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+	log_limited(a->thumbprint, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "client_refused", .peer = peer,
+	                      .thumbprint = a->thumbprint,
+	                      .remedy = "serve_clients"),
+	            "%s is a client, but this gateway serves none; see "
+	            "serve_clients in halibutd.conf(5)",
+	            peer);
 	return false;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "wire/compose.h"
 #include "outlet.h"
 #include "program.h"
@@ -125,7 +126,11 @@ static void on_sent(void *arg, const struct halibut_error *err)
 	struct hbt_svc_call *call = arg;
 
 	if (err != NULL)
-		log_warning("%s of %s: %s", call->message->env.method,
+		log_limited(call->message->env.service, HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "answer_not_sent",
+		                      .endpoint = call->message->env.service,
+		                      .reason = err->message),
+		            "%s of %s: %s", call->message->env.method,
 		            call->message->env.service, err->message);
 	call_free(call);
 }

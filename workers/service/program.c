@@ -117,8 +117,12 @@ static void blame(struct hbt_svc_slot *slot, const char *what,
 	slot->usable = false;
 	if (call != NULL)
 		call->dir_in_use = true;
-	log_warning("%s %s%s%s", or_empty(who), what,
-	            remedy != NULL ? ". " : "", or_empty(remedy));
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "program_ended",
+	                    .endpoint = slot->program->cfg.service,
+	                    .reason = what, .remedy = remedy),
+	          "%s %s%s%s", or_empty(who), what,
+	          remedy != NULL ? ". " : "", or_empty(remedy));
 	count_death(slot);
 	if (call != NULL) {
 		hbt_svc_invocation_error(&err, NULL, "%s %s",

@@ -46,7 +46,8 @@ static void finish_line(struct hbt_svc_stderr *s, const char *name,
 	}
 	s->tokens -= 1;
 	tell_dropped(s, name);
-	log_info("%s: %s", name, s->line);
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "program_output"), "%s: %s",
+	          name, s->line);
 }
 
 void hbt_svc_stderr_add(struct hbt_svc_stderr *s, const char *name,
