@@ -27,7 +27,10 @@ enum hbt_ipc_type {
 	HBT_IPC_ANSWER,    /* parcel */
 	HBT_IPC_FAIL,      /* error */
 	HBT_IPC_CANCEL,    /* by the asker: give it up; FAIL still follows */
-	HBT_IPC_RETURN,    /* by a polling connection: not a byte was sent */
+	/* By who was to carry it, a polling connection or (to the queue
+	 * worker) the master: not a byte was sent. The DataStreams' descriptor
+	 * comes back with it. */
+	HBT_IPC_RETURN,
 
 	/* Master -> connection worker. */
 	HBT_IPC_SETTINGS = 30, /* struct hbt_settings: before anything else */
@@ -43,8 +46,12 @@ enum hbt_ipc_type {
 	HBT_IPC_SUBSCRIBE = 50, /* id: connection. str uri, str thumbprint, str
 	                         * peer address: may it? SUBSCRIBED answers */
 	HBT_IPC_UNSUBSCRIBE,    /* id: connection is gone */
-	HBT_IPC_OFFER,          /* id: connection can take one request */
-	HBT_IPC_WITHDRAW,       /* id: it no longer can (closing) */
+	/* id: connection can take one request. To the queue worker, id:
+	 * endpoint: one more of its requests can be taken here, a credit. */
+	HBT_IPC_OFFER,
+	/* id: it no longer can (closing). To the queue worker: one credit
+	 * less; if a CALL has used it already, the next OFFER makes up. */
+	HBT_IPC_WITHDRAW,
 	HBT_IPC_STATS,          /* struct hbt_worker_stats; each second if new */
 	HBT_IPC_PONG,
 	HBT_IPC_REFUSED,   /* str peer address, cstr thumbprint, str reason */
@@ -53,6 +60,14 @@ enum hbt_ipc_type {
 
 	/* Master -> service worker. */
 	HBT_IPC_PROGRAMS = 70, /* u32 n, n * struct hbt_program */
+
+	/* Master -> queue worker; it gets SETTINGS, STOP and PING as well. */
+	HBT_IPC_QUEUE_SETTINGS = 75, /* queue_settings.h; once, behind SETTINGS */
+	HBT_IPC_ENDPOINT,      /* id: endpoint. cstr uri: OFFERs may follow */
+	HBT_IPC_ENDPOINT_GONE, /* id: no more of them, its credits are void */
+
+	/* Queue worker -> master. */
+	HBT_IPC_QUEUE_STATE = 80, /* str JSON text for the status; if new */
 
 	/* halibutctl -> master, over the control socket. */
 	HBT_IPC_STATUS = 90, /* -> STATUS_DOC with the id: str JSON text */
@@ -73,6 +88,7 @@ enum hbt_peer_kind {
 	HBT_PEER_CONNECTION_WORKER = 1,
 	HBT_PEER_SERVICE_WORKER,
 	HBT_PEER_CONTROL,
+	HBT_PEER_QUEUE_WORKER,
 };
 
 /* How a CALL says where it goes. */
@@ -91,6 +107,13 @@ enum hbt_call_how {
 	HBT_CALL_DIAL,
 	/* To a service worker: the envelope names the service. No fields. */
 	HBT_CALL_SERVE,
+	/* To the queue worker: into the queue that the nodes share. cstr
+	 * endpoint. */
+	HBT_CALL_ENQUEUE,
+	/* By the queue worker, which collected it from that queue for one
+	 * credit of an endpoint: u32 endpoint, u64 milliseconds that it may
+	 * wait here for a taker. */
+	HBT_CALL_TO_ENDPOINT,
 };
 
 enum hbt_call_origin {

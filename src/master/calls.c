@@ -169,9 +169,45 @@ static void on_answered(struct hbt_pending *p, struct hbt_message *m,
 	end_with(call, rc, "The DataStreams of the response were lost");
 }
 
+/* It came from the queue that the nodes share: another one can take it. */
+static bool is_collected(const struct hbt_call *call)
+{
+	return call->asker != NULL &&
+	       call->asker->kind == HBT_PEER_QUEUE_WORKER;
+}
+
+/* Back to the queue worker, with the DataStreams as they came. */
+static void end_returned(struct hbt_call *call)
+{
+	int fd = hbt_pipe_source_detach(&call->pending.streams);
+
+	if (call->asker != NULL)
+		hbt_ipc_send(call->asker->ipc, HBT_IPC_RETURN, call->asker_id,
+		             NULL, 0, fd);
+	else if (fd >= 0)
+		close(fd);
+	call->calls->counts.total--;
+	call_free(call);
+}
+
 static void on_failed(struct hbt_pending *p, const struct halibut_error *err)
 {
-	end_failed(call_of(p), err);
+	struct hbt_call *call = call_of(p);
+
+	if (call->returns)
+		end_returned(call);
+	else
+		end_failed(call, err);
+}
+
+void hbt_call_return(struct hbt_call *call)
+{
+	assert(call->state != CALL_CARRIED);
+	call->returns = true;
+	if (call->state == CALL_WAITING)
+		hbt_pending_cancel(&call->pending); /* on_failed() follows */
+	else
+		end_returned(call);
 }
 
 /* Whoever carries or owns it says so: through the queue, if it is in one. */
@@ -382,6 +418,7 @@ static int on_return(struct hbt_link *link, struct hbt_ipc_msg *msg)
 		return HALIBUT_OK;
 	}
 	if (call->calls->stopping) {
+		call->returns = is_collected(call);
 		hbt_call_fail_with(
 			call, HALIBUT_ESHUTDOWN, HALIBUT_CONNECTION_CONNECTING,
 			"The gateway is stopping; the request was not sent");
@@ -488,7 +525,9 @@ void hbt_calls_stop(struct hbt_calls *calls)
 	while (call != NULL) {
 		struct hbt_call *next = TAILQ_NEXT(call, link);
 
-		if (call->state == CALL_WAITING)
+		if (call->state == CALL_WAITING && is_collected(call))
+			hbt_call_return(call);
+		else if (call->state == CALL_WAITING)
 			hbt_pending_cancel(&call->pending);
 		call = next;
 	}

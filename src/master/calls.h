@@ -15,6 +15,7 @@ struct hbt_calls;
 struct hbt_calls_env {
 	struct event_base *base;
 	struct hbt_switchboard *switchboard;
+	struct hbt_share *share; /* NULL: nothing is shared with other nodes */
 	/* A worker that dials url, always the same while the workers are; one
 	 * that hosts services. NULL: none runs now. */
 	struct hbt_link *(*dialler)(void *arg, const char *url);
@@ -43,7 +44,8 @@ int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
  */
 void hbt_calls_link_gone(struct hbt_calls *calls, struct hbt_link *link);
 
-/* Refuses new calls and fails, as not executed, those that wait. */
+/* Refuses new calls and fails, as not executed, those that wait; those that
+ * the queue worker brought go back to it. */
 void hbt_calls_stop(struct hbt_calls *calls);
 
 struct hbt_calls_counts {

@@ -10,27 +10,44 @@
 #include "base/timespan.h"
 #include "master/audit.h"
 #include "master/route.h"
+#include "master/share.h"
 
 static void put_endpoint(struct hbt_wr *w, const void *target)
 {
 	hbt_endpoint_fields_put(w, target);
 }
 
-/* To a worker that dials, or to one that hosts. */
+static void put_uri(struct hbt_wr *w, const void *target)
+{
+	hbt_wr_cstr(w, target);
+}
+
+static const char *nobody_carries(enum hbt_call_how how)
+{
+	switch (how) {
+	case HBT_CALL_DIAL:
+		return "No connection worker of the gateway runs at the "
+		       "moment; the request was not sent";
+	case HBT_CALL_SERVE:
+		return "The service worker of the gateway does not run at the "
+		       "moment; the request was not executed";
+	default:
+		return "The queue worker of the gateway, which talks to Redis, "
+		       "does not run at the moment; the request was not sent";
+	}
+}
+
+/* To a worker that dials, to one that hosts, or to the one with Redis. */
 static void carry_directly(struct hbt_call *call, struct hbt_link *to,
-                           const struct hbt_endpoint_fields *endpoint)
+                           enum hbt_call_how how, hbt_call_put_target put,
+                           const void *target)
 {
 	int rc;
 
 	if (to == NULL) {
-		hbt_call_fail_with(
-			call, HALIBUT_EWORKER, HALIBUT_CONNECTION_CONNECTING,
-			endpoint != NULL
-				? "No connection worker of the gateway runs "
-				  "at the moment; the request was not sent"
-				: "The service worker of the gateway does not "
-				  "run at the moment; the request was not "
-				  "executed");
+		hbt_call_fail_with(call, HALIBUT_EWORKER,
+		                   HALIBUT_CONNECTION_CONNECTING,
+		                   nobody_carries(how));
 		return;
 	}
 	if (hbt_link_congested(to)) {
@@ -40,9 +57,7 @@ static void carry_directly(struct hbt_call *call, struct hbt_link *to,
 			"request is too busy; the request was not sent");
 		return;
 	}
-	rc = hbt_call_carry(call, to,
-	                    endpoint != NULL ? HBT_CALL_DIAL : HBT_CALL_SERVE,
-	                    endpoint != NULL ? put_endpoint : NULL, endpoint);
+	rc = hbt_call_carry(call, to, how, put, target);
 	if (rc != HALIBUT_OK) {
 		hbt_call_fail_with(
 			call, rc, HALIBUT_CONNECTION_CONNECTING,
@@ -85,7 +100,16 @@ static int check_room(struct hbt_call *call, struct hbt_queue *q,
 	return HALIBUT_ELIMIT;
 }
 
-static void push(struct hbt_call *call, const char *uri)
+/* Into q, where it may wait for a taker. The call may end inside. */
+static void push(struct hbt_call *call, struct hbt_queue *q, int64_t timeout_ms)
+{
+	call->pending.queue_timeout_ms = timeout_ms;
+	call->by_queue = true;
+	hbt_call_set_state(call, CALL_WAITING);
+	hbt_queue_push(q, &call->pending);
+}
+
+static void queue(struct hbt_call *call, const char *uri)
 {
 	struct hbt_queue *q =
 		hbt_switchboard_queue(call->calls->env.switchboard, uri);
@@ -107,16 +131,17 @@ static void push(struct hbt_call *call, const char *uri)
 	if (timeout_ms < 0)
 		timeout_ms = call->calls->cfg->limits
 		                     .polling_request_queue_timeout_ms;
-	call->pending.queue_timeout_ms = timeout_ms;
-	call->by_queue = true;
-	hbt_call_set_state(call, CALL_WAITING);
-	hbt_queue_push(q, &call->pending); /* call may have ended */
+	push(call, q, timeout_ms);
 }
 
 /* What a CALL to the master says besides its message. */
 struct ask {
 	char *destination, *thumbprint, *address, *expected;
 	uint8_t origin;
+	/* Of HBT_CALL_TO_ENDPOINT instead. */
+	bool collected;
+	uint32_t endpoint;
+	int64_t remaining_ms;
 };
 
 static void ask_fini(struct ask *a)
@@ -161,23 +186,37 @@ static void route(struct hbt_call *call, const struct ask *a)
 		.asker = a->address,
 	};
 	struct hbt_calls *calls = call->calls;
+	const struct hbt_calls_env *to = &calls->env;
 	struct halibut_error err = {0};
 	struct hbt_decision d;
 
 	if (hbt_route_decide(calls->cfg, &q, &d, &err) != HALIBUT_OK) {
 		log_unroutable(a, env, &err);
 		hbt_call_fail(call, &err);
-	} else if (d.kind == HBT_ROUTE_QUEUE)
-		push(call, d.uri);
-	else if (d.kind == HBT_ROUTE_DIAL)
-		carry_directly(
-			call,
-			calls->env.dialler(calls->env.arg, d.endpoint.url),
-			&d.endpoint);
+	} else if (d.kind == HBT_ROUTE_DIAL)
+		carry_directly(call, to->dialler(to->arg, d.endpoint.url),
+		               HBT_CALL_DIAL, put_endpoint, &d.endpoint);
+	else if (d.kind == HBT_ROUTE_HOSTED)
+		carry_directly(call, to->host(to->arg), HBT_CALL_SERVE, NULL,
+		               NULL);
+	else if (hbt_share_has(to->share, d.uri))
+		carry_directly(call, hbt_share_link(to->share),
+		               HBT_CALL_ENQUEUE, put_uri, d.uri);
 	else
-		carry_directly(call, calls->env.host(calls->env.arg), NULL);
+		queue(call, d.uri);
 	halibut_error_clear(&err);
 	hbt_decision_fini(&d);
+}
+
+/* From the queue that the nodes share, to a taker of this one. q NULL: the
+ * endpoint is not known here any more. */
+static void pass_collected(struct hbt_call *call, struct hbt_queue *q,
+                           int64_t timeout_ms)
+{
+	if (q == NULL || call->calls->stopping)
+		hbt_call_return(call);
+	else
+		push(call, q, timeout_ms);
 }
 
 static bool may_come_from(enum hbt_peer_kind kind, uint8_t origin)
@@ -207,8 +246,12 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
                   const struct ask *a)
 {
 	struct hbt_call *call = hbt_call_new(calls, link, msg->id);
+	struct hbt_queue *shared = NULL;
 	struct halibut_error err = {0};
 	int rc = HALIBUT_OK;
+
+	if (a->collected) /* a credit is used up, whatever follows */
+		shared = hbt_share_used(calls->env.share, a->endpoint);
 
 	if (call == NULL) {
 		hbt_message_unref(&m);
@@ -232,6 +275,8 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
 			call, rc, HALIBUT_CONNECTION_CONNECTING,
 			"The DataStreams of the request were lost on their "
 			"way through the gateway; it was not sent");
+	else if (a->collected)
+		pass_collected(call, shared, a->remaining_ms);
 	else if (calls->stopping)
 		hbt_call_fail_with(
 			call, HALIBUT_ESHUTDOWN, HALIBUT_CONNECTION_CONNECTING,
@@ -243,6 +288,31 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
 			"is too busy; it was not sent");
 	else
 		route(call, a);
+}
+
+static void read_ask(struct hbt_rd *r, struct ask *a)
+{
+	a->destination = hbt_rd_strdup(r);
+	a->thumbprint = hbt_rd_strdup(r);
+	a->address = hbt_rd_strdup(r);
+	a->expected = hbt_rd_strdup(r);
+	a->origin = hbt_rd_u8(r);
+}
+
+static void read_collected(struct hbt_rd *r, struct ask *a)
+{
+	a->collected = true;
+	a->endpoint = hbt_rd_u32(r);
+	a->remaining_ms = (int64_t)(hbt_rd_u64(r) & INT64_MAX);
+}
+
+/* May this link say that? */
+static bool is_allowed(const struct hbt_link *link, uint8_t how,
+                       const struct ask *a)
+{
+	if (link->kind == HBT_PEER_QUEUE_WORKER)
+		return how == HBT_CALL_TO_ENDPOINT;
+	return how == HBT_CALL_ROUTE && may_come_from(link->kind, a->origin);
 }
 
 int hbt_calls_ask(struct hbt_calls *calls, struct hbt_link *link,
@@ -263,17 +333,18 @@ int hbt_calls_ask(struct hbt_calls *calls, struct hbt_link *link,
 		err.connection_state = HALIBUT_CONNECTION_CONNECTING;
 		hbt_link_send_fail(link, msg->id, &err);
 		halibut_error_clear(&err);
+		if (link->kind == HBT_PEER_QUEUE_WORKER)
+			hbt_share_renew(calls->env.share);
 		return HALIBUT_OK;
 	}
 	how = hbt_rd_u8(&r);
-	a.destination = hbt_rd_strdup(&r);
-	a.thumbprint = hbt_rd_strdup(&r);
-	a.address = hbt_rd_strdup(&r);
-	a.expected = hbt_rd_strdup(&r);
-	a.origin = hbt_rd_u8(&r);
+	if (how == HBT_CALL_TO_ENDPOINT)
+		read_collected(&r, &a);
+	else
+		read_ask(&r, &a);
 	m = hbt_parcel_get(&r);
 	if (m == NULL || hbt_rd_finish(&r) != HALIBUT_OK ||
-	    how != HBT_CALL_ROUTE || !may_come_from(link->kind, a.origin) ||
+	    !is_allowed(link, how, &a) ||
 	    m->env.kind != HBT_MESSAGE_REQUEST) {
 		hbt_message_unref(&m);
 		ask_fini(&a);

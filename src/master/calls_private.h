@@ -16,6 +16,7 @@ struct hbt_call {
 	struct hbt_calls *calls;
 	enum hbt_call_state state;
 	bool by_queue; /* ends through pending; else there is no queue */
+	bool returns;  /* a failure hands it back to its asker instead */
 	struct hbt_link *asker; /* NULL: gone, nobody hears the end */
 	uint32_t asker_id;
 	struct hbt_link *carrier;
@@ -69,6 +70,10 @@ int hbt_call_carry(struct hbt_call *call, struct hbt_link *carrier,
                    const void *target);
 /* The carrier has nothing to do with it any more. */
 void hbt_call_drop_carrier(struct hbt_call *call);
+
+/* The queue worker may give it to another node: nobody has seen it, here it is
+ * ended. */
+void hbt_call_return(struct hbt_call *call);
 
 /* By subscriptions.c: called when its call is no longer with it. */
 void hbt_subscriber_done(struct hbt_subscriber *s);

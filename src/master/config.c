@@ -100,9 +100,9 @@ static void on_error(cfg_t *section, const char *fmt, va_list ap)
 	                      : "");
 }
 
-static int validate_setting(cfg_t *section, cfg_opt_t *opt)
+int hbt_config_validate(const struct hbt_setting *s, cfg_t *section,
+                        cfg_opt_t *opt)
 {
-	const struct hbt_setting *s = hbt_config_table;
 	struct halibut_error err = {0};
 	int rc;
 
@@ -116,19 +116,25 @@ static int validate_setting(cfg_t *section, cfg_opt_t *opt)
 	return rc == HALIBUT_OK ? 0 : -1;
 }
 
+static int validate_setting(cfg_t *section, cfg_opt_t *opt)
+{
+	return hbt_config_validate(hbt_config_table, section, opt);
+}
+
 /* Settings and sections as libConfuse wants them; freed by the caller. */
 static cfg_opt_t *make_opts(void)
 {
 	static const char *const sections[] = {"route", "endpoint", "service",
 	                                       "poll", "queue"};
 	const size_t n_sections = sizeof(sections) / sizeof(sections[0]);
+	const cfg_opt_t redis = CFG_SEC("redis", hbt_redis_opts(), CFGF_MULTI);
 	static const cfg_opt_t end = CFG_END();
 	size_t n = 0, i = 0;
 	cfg_opt_t *opts;
 
 	while (hbt_config_table[n].name != NULL)
 		n++;
-	opts = calloc(n + n_sections + 1, sizeof(*opts));
+	opts = calloc(n + n_sections + 2, sizeof(*opts));
 	if (opts == NULL)
 		return NULL;
 	for (; i < n; i++) {
@@ -145,6 +151,7 @@ static cfg_opt_t *make_opts(void)
 
 		opts[i++] = section;
 	}
+	opts[i++] = redis;
 	opts[i] = end;
 	return opts;
 }
@@ -162,6 +169,7 @@ static cfg_t *make_parser(void)
 	     s++)
 		cfg_set_validate_func(parser, s->name, validate_setting);
 	hbt_sections_validate(parser);
+	hbt_redis_validate(parser);
 	return parser;
 }
 
@@ -239,9 +247,12 @@ static int build(struct hbt_config *cfg, cfg_t *parsed,
 	int rc, line = 0;
 
 	if (hbt_config_settings_preset(cfg) != HALIBUT_OK ||
-	    hbt_config_settings_store(cfg, parsed) != HALIBUT_OK)
+	    hbt_config_settings_store(cfg, hbt_config_table, parsed) !=
+	            HALIBUT_OK)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	rc = hbt_sections_store(cfg, parsed, &line, err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_redis_store(cfg, parsed, &line, err);
 	if (rc != HALIBUT_OK && line > 0)
 		hbt_error_prefix(err, "%s:%d: ", cfg->path, line);
 	if (rc == HALIBUT_OK)
@@ -281,6 +292,12 @@ out:
 	return rc;
 }
 
+static void wipe(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+}
+
 void hbt_config_free(struct hbt_config **at)
 {
 	struct hbt_config *cfg = *at;
@@ -288,9 +305,12 @@ void hbt_config_free(struct hbt_config **at)
 	*at = NULL;
 	if (cfg == NULL)
 		return;
-	if (cfg->certificate_password != NULL)
-		explicit_bzero(cfg->certificate_password,
-		               strlen(cfg->certificate_password));
+	wipe(cfg->certificate_password);
+	wipe(cfg->redis.url);
+	wipe(cfg->redis.password);
+	wipe(cfg->redis.sentinel_password);
+	free(cfg->redis.password);
+	free(cfg->redis.sentinel_password);
 	hbt_config_settings_fini(cfg);
 	hbt_sections_fini(cfg);
 	hbt_trust_fini(&cfg->trusted);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "ipc/proto.h"
+#include "ipc/queue_settings.h"
 #include "master/trust.h"
 
 struct hbt_strings {
@@ -87,6 +88,14 @@ struct hbt_config {
 	size_t n_polls;
 	struct hbt_queue_endpoint *queues;
 	size_t n_queues;
+
+	/* The section redis. Its wrappers and limits are in here, not there. */
+	bool shares; /* there is one */
+	struct hbt_queue_settings redis;
+	char *password_file, *sentinel_password_file;
+	struct hbt_strings wrappers;
+	char *response_pulses;
+	struct hbt_strings memory_endpoints; /* patterns of keys */
 
 	struct hbt_trust trusted; /* of trust and trust_file together */
 };

@@ -35,14 +35,22 @@ struct hbt_setting {
 
 /* All settings outside sections; ends with a NULL name. */
 extern const struct hbt_setting hbt_config_table[];
+/* And those of the section redis. */
+extern const struct hbt_setting hbt_redis_table[];
 
 /* Defaults into a zeroed struct. HALIBUT_OK or HALIBUT_ENOMEM. */
 int hbt_config_settings_preset(struct hbt_config *cfg);
 /* Checks one text without storing it. */
 int hbt_setting_check(const struct hbt_setting *s, const char *text,
                       struct halibut_error *err);
-/* Stores the values of a parsed file. HALIBUT_OK or HALIBUT_ENOMEM. */
-int hbt_config_settings_store(struct hbt_config *cfg, cfg_t *parsed);
+/* The same, as libConfuse asks for it: the newest value of an option that is
+ * in table. */
+int hbt_config_validate(const struct hbt_setting *table, cfg_t *section,
+                        cfg_opt_t *opt);
+/* Stores the values of a parsed file or section. HALIBUT_OK or
+ * HALIBUT_ENOMEM. */
+int hbt_config_settings_store(struct hbt_config *cfg,
+                              const struct hbt_setting *table, cfg_t *parsed);
 void hbt_config_settings_fini(struct hbt_config *cfg);
 
 /* The sections: their options, checked while they are read, and stored. */
@@ -52,5 +60,12 @@ void hbt_sections_validate(cfg_t *parser);
 int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
                        struct halibut_error *err);
 void hbt_sections_fini(struct hbt_config *cfg);
+
+/* The section redis: its options and their checks, and what is stored of it;
+ * as for the other sections. */
+cfg_opt_t *hbt_redis_opts(void);
+void hbt_redis_validate(cfg_t *parser);
+int hbt_redis_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
+                    struct halibut_error *err);
 
 #endif

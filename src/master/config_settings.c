@@ -346,19 +346,30 @@ static int store(struct hbt_config *cfg, const struct hbt_setting *s,
 	return HALIBUT_OK;
 }
 
+static int preset(struct hbt_config *cfg, const struct hbt_setting *table)
+{
+	int rc = HALIBUT_OK;
+
+	for (const struct hbt_setting *s = table;
+	     rc == HALIBUT_OK && s->name != NULL; s++)
+		if (s->preset != NULL)
+			rc = store(cfg, s, s->preset);
+	return rc;
+}
+
 int hbt_config_settings_preset(struct hbt_config *cfg)
 {
 	const char *libexec = getenv("HALIBUT_LIBEXEC");
 	const char *control = getenv("HALIBUT_CONTROL");
 	const char *user = getenv("HALIBUT_USER");
 	char host[256];
-	int rc = HALIBUT_OK;
+	int rc;
 
 	hbt_limits_init(&cfg->limits);
-	for (const struct hbt_setting *s = hbt_config_table;
-	     rc == HALIBUT_OK && s->name != NULL; s++)
-		if (s->preset != NULL)
-			rc = store(cfg, s, s->preset);
+	cfg->redis.database = -1;
+	rc = preset(cfg, hbt_config_table);
+	if (rc == HALIBUT_OK)
+		rc = preset(cfg, hbt_redis_table);
 	if (rc == HALIBUT_OK && libexec != NULL)
 		rc = replace_text(&cfg->worker_directory, strdup(libexec));
 	if (rc == HALIBUT_OK && control != NULL)
@@ -371,12 +382,12 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 	return rc != HALIBUT_OK ? rc : replace_text(&cfg->node, strdup(host));
 }
 
-int hbt_config_settings_store(struct hbt_config *cfg, cfg_t *parsed)
+int hbt_config_settings_store(struct hbt_config *cfg,
+                              const struct hbt_setting *table, cfg_t *parsed)
 {
 	int rc = HALIBUT_OK;
 
-	for (const struct hbt_setting *s = hbt_config_table; s->name != NULL;
-	     s++) {
+	for (const struct hbt_setting *s = table; s->name != NULL; s++) {
 		unsigned n = cfg_size(parsed, s->name);
 
 		for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
@@ -387,13 +398,13 @@ int hbt_config_settings_store(struct hbt_config *cfg, cfg_t *parsed)
 	return rc;
 }
 
-void hbt_config_settings_fini(struct hbt_config *cfg)
+static void fini(struct hbt_config *cfg, const struct hbt_setting *table)
 {
-	for (const struct hbt_setting *s = hbt_config_table; s->name != NULL;
-	     s++) {
+	for (const struct hbt_setting *s = table; s->name != NULL; s++) {
 		if (s->kind == HBT_SETTING_TEXT ||
 		    s->kind == HBT_SETTING_PATH) {
 			free(*FIELD(cfg, s, char *));
+			*FIELD(cfg, s, char *) = NULL;
 		} else if (s->kind == HBT_SETTING_LIST) {
 			struct hbt_strings *list =
 				FIELD(cfg, s, struct hbt_strings);
@@ -401,8 +412,16 @@ void hbt_config_settings_fini(struct hbt_config *cfg)
 			for (size_t i = 0; i < list->n; i++)
 				free(list->v[i]);
 			free(list->v);
+			list->v = NULL;
+			list->n = 0;
 		}
 	}
+}
+
+void hbt_config_settings_fini(struct hbt_config *cfg)
+{
+	fini(cfg, hbt_config_table);
+	fini(cfg, hbt_redis_table);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -454,4 +473,14 @@ void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
 	     s++)
 		if (!s->reloads && !same(a, b, s))
 			changed(arg, s->name);
+	if (a->shares != b->shares) {
+		changed(arg, "the section redis");
+		return;
+	}
+	for (const struct hbt_setting *s = hbt_redis_table; s->name != NULL;
+	     s++)
+		if (!same(a, b, s)) {
+			changed(arg, "the section redis");
+			return;
+		}
 }

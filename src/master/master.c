@@ -29,6 +29,8 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 		m->told_ready = true;
 		hbt_systemd_notify("READY=1\nSTATUS=serving");
 	}
+	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
+		hbt_share_attach(m->share, &w->link);
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
 	hbt_dispatch_review(m);
@@ -49,6 +51,25 @@ static int log_refusal(const struct hbt_ipc_msg *msg)
 	free(thumbprint);
 	free(reason);
 	return rc;
+}
+
+/* Its text is for the status alone. */
+static int on_queue_state(struct hbt_master *m, struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	struct hbt_str text = hbt_rd_str(&r);
+	json_t *state;
+
+	if (msg->lost)
+		return HALIBUT_OK;
+	if (hbt_rd_finish(&r) != HALIBUT_OK)
+		return HALIBUT_EPROTO;
+	state = json_loadb(text.s, text.len, 0, NULL);
+	if (state != NULL) {
+		json_decref(m->queue_state);
+		m->queue_state = state;
+	}
+	return HALIBUT_OK;
 }
 
 static int worker_message(void *arg, struct hbt_worker *w,
@@ -77,6 +98,10 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_LOG_LINE:
 		hbt_logs_pass_on(msg->data, msg->len);
 		return HALIBUT_OK;
+	case HBT_IPC_QUEUE_STATE:
+		if (w->link.kind != HBT_PEER_QUEUE_WORKER)
+			return HALIBUT_EPROTO;
+		return on_queue_state(m, msg);
 	case HBT_IPC_REFUSED:
 		return log_refusal(msg);
 	default:
@@ -94,6 +119,8 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 {
 	struct hbt_master *m = arg;
 
+	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
+		hbt_share_detach(m->share);
 	forget_link(m, &w->link);
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
@@ -116,7 +143,8 @@ static void client_lost(void *arg, struct hbt_client *c)
 static void advance(struct hbt_master *m)
 {
 	if (m->state == MASTER_DRAINING &&
-	    hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER) == 0) {
+	    hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER) == 0 &&
+	    hbt_workers_left(m->workers, HBT_PEER_QUEUE_WORKER) == 0) {
 		m->state = MASTER_CLOSING;
 		hbt_workers_stop(m->workers, HBT_PEER_SERVICE_WORKER, true);
 	}
@@ -175,9 +203,12 @@ void hbt_master_stop(struct hbt_master *m, const char *why)
 	m->state = MASTER_DRAINING;
 	hbt_listeners_free(&m->listeners);
 	event_add(m->stop_timer, &tv);
+	if (m->share != NULL)
+		hbt_share_stop(m->share);
 	hbt_hosted_stop(m->hosted);
 	hbt_calls_stop(m->calls);
 	hbt_workers_stop(m->workers, HBT_PEER_CONNECTION_WORKER, true);
+	hbt_workers_stop(m->workers, HBT_PEER_QUEUE_WORKER, true);
 	advance(m);
 }
 
@@ -281,9 +312,14 @@ static int make_switchboard(struct hbt_master *m)
 	};
 	struct hbt_calls_env with_queues = env;
 
-	m->switchboard = hbt_switchboard_new(m->base, NULL, NULL);
+	if (m->cfg->shares &&
+	    (m->share = hbt_share_new(m->base, m->cfg)) == NULL)
+		return HALIBUT_ENOMEM;
+	m->switchboard = hbt_switchboard_new(
+		m->base, m->share != NULL ? hbt_share_queue : NULL, m->share);
 	if (m->switchboard == NULL)
 		return HALIBUT_ENOMEM;
+	with_queues.share = m->share;
 	with_queues.switchboard = m->switchboard;
 	m->subscriptions = hbt_subscriptions_new(m->switchboard);
 	m->calls = hbt_calls_new(&with_queues);
@@ -330,6 +366,8 @@ static int start_workers(struct hbt_master *m, struct halibut_error *err)
 		rc = hbt_workers_add(m->workers, HBT_PEER_CONNECTION_WORKER);
 	if (rc == HALIBUT_OK && m->cfg->n_programs > 0)
 		rc = hbt_workers_add(m->workers, HBT_PEER_SERVICE_WORKER);
+	if (rc == HALIBUT_OK && m->share != NULL)
+		rc = hbt_workers_add(m->workers, HBT_PEER_QUEUE_WORKER);
 	if (rc == HALIBUT_OK)
 		hbt_hosted_configure(m->hosted, m->cfg);
 	return rc;
@@ -379,6 +417,7 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
                      struct halibut_error *err)
 {
 	struct hbt_master *m = calloc(1, sizeof(*m));
+	struct hbt_guid id = hbt_guid_new();
 	int rc = HALIBUT_ENOMEM;
 
 	*out = NULL;
@@ -387,6 +426,7 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 		return hbt_error_set(err, rc, "out of memory");
 	}
 	m->cfg = cfg;
+	hbt_guid_format(&id, m->node_id);
 	m->started = time(NULL);
 	m->started_ms = hbt_now_ms();
 	rc = hbt_logs_open(cfg, err);
@@ -434,6 +474,8 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_hosted_free(&m->hosted);
 	hbt_subscriptions_free(&m->subscriptions);
 	hbt_switchboard_free(&m->switchboard);
+	hbt_share_free(&m->share);
+	json_decref(m->queue_state);
 	for (size_t i = 0; i < 5; i++)
 		free_event(&m->signals[i]);
 	free_event(&m->trim_timer);

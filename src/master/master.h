@@ -5,19 +5,21 @@
 #include <event2/event.h>
 #include <jansson.h>
 #include <time.h>
+#include "base/guid.h"
 #include "master/calls.h"
 #include "master/config.h"
 #include "master/control.h"
 #include "master/credentials.h"
 #include "master/hosted.h"
 #include "master/listen.h"
+#include "master/share.h"
 #include "master/subscriptions.h"
 #include "master/supervise.h"
 #include "queue/switchboard.h"
 
 enum hbt_master_state {
 	MASTER_RUNNING,
-	MASTER_DRAINING, /* connection workers finish their calls */
+	MASTER_DRAINING, /* connection and queue workers finish their calls */
 	MASTER_CLOSING,  /* only service workers are left */
 	MASTER_STOPPED,  /* no worker is left; the loop ends */
 };
@@ -29,6 +31,7 @@ struct hbt_master {
 	struct hbt_credentials credentials;
 	char *friendly_page, *friendly_headers; /* texts; NULL: none */
 
+	struct hbt_share *share; /* NULL: no section redis */
 	struct hbt_switchboard *switchboard;
 	struct hbt_hosted *hosted;
 	struct hbt_subscriptions *subscriptions;
@@ -43,6 +46,9 @@ struct hbt_master {
 
 	struct event *signals[5];
 	struct event *trim_timer, *second_timer, *stop_timer;
+
+	char node_id[HBT_GUID_TEXT]; /* of this start, for other nodes */
+	json_t *queue_state; /* as the queue worker last said; NULL: never */
 
 	time_t started;
 	int64_t started_ms;

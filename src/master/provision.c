@@ -42,6 +42,27 @@ static void send_settings(struct hbt_master *m, struct hbt_worker *w)
 	tell(w, HBT_IPC_SETTINGS, &wr);
 }
 
+/* With passwords: they travel in messages alone. */
+static void send_queue_settings(struct hbt_master *m, struct hbt_worker *w)
+{
+	const struct hbt_config *cfg = m->cfg;
+	struct hbt_queue_settings s = cfg->redis;
+	struct hbt_wr wr;
+
+	s.wrappers = cfg->wrappers.v;
+	s.n_wrappers = cfg->wrappers.n;
+	s.own_response_pulses = strcmp(cfg->response_pulses, "each") == 0;
+	s.max_waiting_requests = cfg->max_waiting_requests;
+	s.max_waiting_requests_per_endpoint =
+		cfg->max_waiting_requests_per_endpoint;
+	s.max_waiting_bytes = cfg->max_waiting_bytes;
+	s.max_waiting_bytes_per_endpoint = cfg->max_waiting_bytes_per_endpoint;
+	s.node_id = m->node_id;
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_queue_settings_put(&wr, &s);
+	tell(w, HBT_IPC_QUEUE_SETTINGS, &wr);
+}
+
 static void send_trust(struct hbt_master *m, struct hbt_worker *w)
 {
 	const struct hbt_trust *t = &m->cfg->trusted;
@@ -124,7 +145,7 @@ static void send_lists(struct hbt_master *m, struct hbt_worker *w)
 	if (w->link.kind == HBT_PEER_CONNECTION_WORKER) {
 		send_trust(m, w);
 		send_polls(m, w);
-	} else {
+	} else if (w->link.kind == HBT_PEER_SERVICE_WORKER) {
 		send_programs(m, w);
 	}
 }
@@ -133,6 +154,8 @@ void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
 {
 	send_settings(m, w);
 	send_log(w, false);
+	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
+		send_queue_settings(m, w);
 	send_lists(m, w);
 }
 

@@ -49,13 +49,17 @@ static void add_stats(json_t *o, const struct hbt_worker_stats *s)
 
 static json_t *worker(const struct hbt_worker *w)
 {
-	bool connection = w->link.kind == HBT_PEER_CONNECTION_WORKER;
+	static const char *const kinds[] = {
+		[HBT_PEER_CONNECTION_WORKER] = "connection",
+		[HBT_PEER_SERVICE_WORKER] = "service",
+		[HBT_PEER_QUEUE_WORKER] = "queue",
+	};
 	json_t *o = json_object();
 	int64_t alive_ms = w->pid > 0 ? hbt_now_ms() - w->started_ms : 0;
 
 	set_int(o, "index", w->index);
 	set_int(o, "pid", (uint64_t)w->pid);
-	set_text(o, "kind", connection ? "connection" : "service");
+	set_text(o, "kind", kinds[w->link.kind]);
 	set_text(o, "state", hbt_worker_state_name(w->state));
 	set_int(o, "restarts", w->restarts);
 	set_int(o, "uptime_s", (uint64_t)alive_ms / 1000);

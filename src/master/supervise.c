@@ -88,15 +88,31 @@ static bool is_stopping(const struct hbt_worker *w)
 
 static const char *program_of(enum hbt_peer_kind kind)
 {
-	return kind == HBT_PEER_CONNECTION_WORKER ? "halibut-connection-worker"
-	                                          : "halibut-service-worker";
+	switch (kind) {
+	case HBT_PEER_CONNECTION_WORKER:
+		return "halibut-connection-worker";
+	case HBT_PEER_SERVICE_WORKER:
+		return "halibut-service-worker";
+	default:
+		return "halibut-queue-worker";
+	}
+}
+
+static const char *title_of(enum hbt_peer_kind kind)
+{
+	switch (kind) {
+	case HBT_PEER_CONNECTION_WORKER:
+		return "worker";
+	case HBT_PEER_SERVICE_WORKER:
+		return "service worker";
+	default:
+		return "queue worker";
+	}
 }
 
 static void set_name(struct hbt_worker *w)
 {
-	const char *what = w->link.kind == HBT_PEER_CONNECTION_WORKER
-	                           ? "worker"
-	                           : "service worker";
+	const char *what = title_of(w->link.kind);
 
 	if (w->pid > 0)
 		snprintf(w->link.name, sizeof(w->link.name), "%s %u (pid %d)",

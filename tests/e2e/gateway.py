@@ -83,7 +83,8 @@ class Node:
         self.certificate = Certificate.get("gateway")
         self.libexec = os.path.join(self.dir, "libexec")
         os.mkdir(self.libexec)
-        for name in ("halibut-connection-worker", "halibut-service-worker"):
+        for name in ("halibut-connection-worker", "halibut-service-worker",
+                     "halibut-queue-worker"):
             os.symlink(os.path.join(BUILD, name),
                        os.path.join(self.libexec, name))
         self.trust_file = os.path.join(self.dir, "trust")

@@ -1,0 +1,318 @@
+/* The section redis: the queue that several nodes share. */
+#include "master/config_private.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "master/config_units.h"
+
+#define SECOND ((uint64_t)1000)
+#define MINUTE (60 * SECOND)
+#define KIB ((uint64_t)1024)
+#define TIB (1024 * 1024 * 1024 * KIB)
+#define MAX_PASSWORD 4096
+
+static int check_url(const char *text, struct halibut_error *err)
+{
+	struct hbt_redis_options o;
+	int rc;
+
+	hbt_redis_options_init(&o);
+	rc = hbt_redis_options_parse(&o, text, err);
+	hbt_redis_options_fini(&o);
+	return rc;
+}
+
+static int check_filled(const char *text, struct halibut_error *err)
+{
+	if (text[0] != '\0')
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "is empty; leave the setting out, or give it a "
+	                     "value");
+}
+
+static int check_streams(const char *text, struct halibut_error *err)
+{
+	if (strcmp(text, "redis") == 0 || strcmp(text, "directory") == 0 ||
+	    strcmp(text, "metadata") == 0 || strcmp(text, "program") == 0)
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "\"%s\" is no store of DataStreams; use redis, "
+	                     "directory, metadata or program",
+	                     text);
+}
+
+static int check_wrapper(const char *text, struct halibut_error *err)
+{
+	if (strcmp(text, "gzip") == 0 ||
+	    (strncmp(text, "program ", 8) == 0 &&
+	     text[8 + strspn(text + 8, " ")] != '\0'))
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "\"%s\" is no wrapper of messages; use \"gzip\" or "
+	                     "\"program COMMAND\"",
+	                     text);
+}
+
+static int check_pulses(const char *text, struct halibut_error *err)
+{
+	if (strcmp(text, "auto") == 0 || strcmp(text, "each") == 0)
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "\"%s\" is not possible here; use auto or each",
+	                     text);
+}
+
+static int check_pattern(const char *text, struct halibut_error *err)
+{
+	if (strncasecmp(text, "poll://", 7) == 0 ||
+	    strncasecmp(text, "queue://", 8) == 0 || strcmp(text, "*") == 0)
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "\"%s\" is no pattern of endpoints; write it as in "
+	                     "\"poll://test-*/\"",
+	                     text);
+}
+
+#define AT(field) offsetof(struct hbt_config, field)
+#define TEXT(name, field, preset, check)                                       \
+	{name, HBT_SETTING_TEXT, AT(field), 0, 0, preset, false, check}
+#define PATH(name, field)                                                      \
+	{name, HBT_SETTING_PATH, AT(field), 0, 0, NULL, false, check_filled}
+#define TIME(name, field, preset)                                              \
+	{name, HBT_SETTING_TIME, AT(field), 100, MINUTE, preset, false, NULL}
+#define LIST(name, field, check)                                               \
+	{name, HBT_SETTING_LIST, AT(field), 0, 0, NULL, false, check}
+
+const struct hbt_setting hbt_redis_table[] = {
+	TEXT("url", redis.url, NULL, check_url),
+	TEXT("key_prefix", redis.key_prefix, NULL, check_filled),
+	TEXT("user", redis.user, NULL, check_filled),
+	PATH("password_file", password_file),
+	{"database", HBT_SETTING_COUNT, AT(redis.database), 0, 1000000, NULL,
+	 false, NULL},
+	TEXT("channel_prefix", redis.channel_prefix, NULL, check_filled),
+	TEXT("sentinel_user", redis.sentinel_user, NULL, check_filled),
+	PATH("sentinel_password_file", sentinel_password_file),
+	PATH("tls_ca", redis.tls_ca),
+	PATH("tls_certificate", redis.tls_certificate),
+	PATH("tls_key", redis.tls_key),
+	{"tls_insecure", HBT_SETTING_FLAG, AT(redis.tls_insecure), 0, 0, "no",
+	 false, NULL},
+	TIME("connect_timeout", redis.connect_timeout_ms, "5s"),
+	TIME("command_timeout", redis.command_timeout_ms, "5s"),
+	TEXT("streams", redis.streams, "redis", check_streams),
+	PATH("streams_directory", redis.streams_directory),
+	TEXT("streams_command", redis.streams_command, NULL, check_filled),
+	{"streams_max", HBT_SETTING_SIZE64, AT(redis.streams_max_bytes), KIB,
+	 1024 * TIB, "1GiB", false, NULL},
+	LIST("wrappers", wrappers, check_wrapper),
+	TEXT("response_pulses", response_pulses, "auto", check_pulses),
+	LIST("memory_endpoints", memory_endpoints, check_pattern),
+	{NULL, HBT_SETTING_TEXT, 0, 0, 0, NULL, false, NULL},
+};
+#define N_SETTINGS (sizeof(hbt_redis_table) / sizeof(hbt_redis_table[0]) - 1)
+
+cfg_opt_t *hbt_redis_opts(void)
+{
+	static const cfg_opt_t end = CFG_END();
+	static cfg_opt_t opts[N_SETTINGS + 1];
+
+	for (size_t i = 0; i < N_SETTINGS; i++) {
+		const struct hbt_setting *s = &hbt_redis_table[i];
+		cfg_opt_t text = CFG_STR(s->name, NULL, CFGF_NODEFAULT);
+		cfg_opt_t list = CFG_STR_LIST(s->name, NULL, CFGF_NODEFAULT);
+
+		opts[i] = s->kind == HBT_SETTING_LIST ? list : text;
+	}
+	opts[N_SETTINGS] = end;
+	return opts;
+}
+
+static int validate(cfg_t *section, cfg_opt_t *opt)
+{
+	return hbt_config_validate(hbt_redis_table, section, opt);
+}
+
+void hbt_redis_validate(cfg_t *parser)
+{
+	char path[64];
+
+	for (size_t i = 0; i < N_SETTINGS; i++) {
+		snprintf(path, sizeof(path), "redis|%s",
+		         hbt_redis_table[i].name);
+		cfg_set_validate_func(parser, path, validate);
+	}
+}
+
+/* Passwords: only from files that not everybody can read. */
+
+static int check_mode(const char *path, const struct stat *st,
+                      struct halibut_error *err)
+{
+	if (!S_ISREG(st->st_mode))
+		return hbt_error_set(err, HALIBUT_EINVAL, "%s is no file",
+		                     path);
+	if ((st->st_mode & 0007) != 0)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "%s has a password in it and mode %04o: "
+		                     "everybody can read it; chmod o= %s",
+		                     path, (unsigned)st->st_mode & 07777, path);
+	return HALIBUT_OK;
+}
+
+static int read_first_line(int fd, const char *path, char **text,
+                           struct halibut_error *err)
+{
+	char buf[MAX_PASSWORD + 1];
+	ssize_t n = read(fd, buf, sizeof(buf));
+	int rc = HALIBUT_OK;
+	size_t len;
+
+	if (n < 0)
+		return hbt_error_set(err, HALIBUT_ESYSTEM, "%s: %s", path,
+		                     strerror(errno));
+	for (len = 0; len < (size_t)n && buf[len] != '\n' && buf[len] != '\r';)
+		len++;
+	if (len == 0 || len > MAX_PASSWORD || memchr(buf, '\0', len) != NULL)
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "%s has no password; it is the first line of "
+		                   "the file",
+		                   path);
+	else if ((*text = strndup(buf, len)) == NULL)
+		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	explicit_bzero(buf, sizeof(buf));
+	return rc;
+}
+
+static int load_password(const char *path, char **text,
+                         struct halibut_error *err)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (path == NULL)
+		return HALIBUT_OK;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		rc = hbt_error_set(err, HALIBUT_ESYSTEM,
+		                   "%s: cannot be read: %s", path,
+		                   strerror(errno));
+	else
+		rc = check_mode(path, &st, err);
+	if (rc == HALIBUT_OK)
+		rc = read_first_line(fd, path, text, err);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* A URL with a password makes the configuration a secret. */
+static int check_url_password(const struct hbt_config *cfg,
+                              struct halibut_error *err)
+{
+	struct hbt_redis_options o;
+	struct stat st;
+	int rc;
+
+	hbt_redis_options_init(&o);
+	rc = hbt_redis_options_parse(&o, cfg->redis.url, err);
+	if (rc == HALIBUT_OK && o.password != NULL &&
+	    cfg->redis.password != NULL)
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "redis has a password in its url and a "
+		                   "password_file; remove one of them");
+	if (rc == HALIBUT_OK &&
+	    (o.password != NULL || o.sentinel_password != NULL) &&
+	    stat(cfg->path, &st) == 0 &&
+	    check_mode(cfg->path, &st, err) != HALIBUT_OK) {
+		hbt_error_prefix(err, "redis: ");
+		rc = HALIBUT_EINVAL;
+	}
+	hbt_redis_options_fini(&o);
+	return rc;
+}
+
+/* "POLL://Test-*" becomes what it is compared with: "poll://test-*" and "/". */
+static int finish_pattern(char **pattern)
+{
+	const char *host = strstr(*pattern, "://");
+	char *text;
+
+	if (host == NULL)
+		return HALIBUT_OK;
+	if (asprintf(&text, "%s%s", *pattern,
+	             strchr(host + 3, '/') == NULL ? "/" : "") < 0)
+		return HALIBUT_ENOMEM;
+	for (char *p = text; *p != '\0'; p++)
+		*p = (char)tolower((unsigned char)*p);
+	free(*pattern);
+	*pattern = text;
+	return HALIBUT_OK;
+}
+
+static int missing(const char *what, const char *example,
+                   struct halibut_error *err)
+{
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "redis, which ends here, needs %s = \"%s\"", what,
+	                     example);
+}
+
+static int check_whole(const struct hbt_config *cfg, struct halibut_error *err)
+{
+	const struct hbt_queue_settings *s = &cfg->redis;
+
+	if (s->url == NULL)
+		return missing("url", "redis://HOST:6379", err);
+	if (s->key_prefix == NULL)
+		return missing("key_prefix", "THE SAME ON ALL NODES", err);
+	if (strcmp(s->streams, "directory") == 0 &&
+	    s->streams_directory == NULL)
+		return missing("streams_directory", "/a/directory/of/all/nodes",
+		               err);
+	if (strcmp(s->streams, "program") == 0 && s->streams_command == NULL)
+		return missing("streams_command", "/path/of/a/program", err);
+	if ((s->tls_certificate == NULL) != (s->tls_key == NULL))
+		return missing(s->tls_key == NULL ? "tls_key"
+		                                  : "tls_certificate",
+		               "/path/of/a/file.pem", err);
+	return HALIBUT_OK;
+}
+
+int hbt_redis_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
+                    struct halibut_error *err)
+{
+	unsigned n = cfg_size(parsed, "redis");
+	cfg_t *section;
+	int rc;
+
+	if (n == 0)
+		return HALIBUT_OK;
+	section = cfg_getnsec(parsed, "redis", n - 1);
+	*line = section->line;
+	if (n > 1)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "redis is there twice; a node has one "
+		                     "queue, remove a section");
+	cfg->shares = true;
+	rc = hbt_config_settings_store(cfg, hbt_redis_table, section);
+	for (size_t i = 0; rc == HALIBUT_OK && i < cfg->memory_endpoints.n; i++)
+		rc = finish_pattern(&cfg->memory_endpoints.v[i]);
+	if (rc != HALIBUT_OK)
+		return hbt_error_set(err, rc, "out of memory");
+	if ((rc = check_whole(cfg, err)) != HALIBUT_OK ||
+	    (rc = load_password(cfg->password_file, &cfg->redis.password,
+	                        err)) != HALIBUT_OK ||
+	    (rc = load_password(cfg->sentinel_password_file,
+	                        &cfg->redis.sentinel_password, err)) !=
+	            HALIBUT_OK)
+		return rc;
+	return check_url_password(cfg, err);
+}

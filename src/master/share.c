@@ -1,0 +1,275 @@
+#include "master/share.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/uri.h"
+#include "master/hash.h"
+
+struct hbt_share {
+	struct event_base *base;
+	const struct hbt_config *cfg;
+	struct hbt_link *link; /* NULL: no queue worker */
+	bool stopped;
+	uint32_t last_id;
+	struct shared *list;
+};
+
+/* A memory queue, and what the queue worker knows of it. */
+struct shared {
+	struct hbt_queue q;
+	struct hbt_queue *memory; /* keeps requests and takers */
+	struct hbt_share *share;
+	uint32_t id;
+	bool announced;
+	int credits; /* OFFERs less WITHDRAWs less CALLs */
+	UT_hash_handle hh;
+};
+
+static struct shared *self(struct hbt_queue *q)
+{
+	return (struct shared *)q;
+}
+
+static void tell(struct shared *s, enum hbt_ipc_type type, const char *uri)
+{
+	struct hbt_link *link = s->share->link;
+	struct hbt_wr w;
+	int rc;
+
+	hbt_wr_init(&w, 8192);
+	if (uri != NULL)
+		hbt_wr_cstr(&w, uri);
+	rc = hbt_link_send(link, type, s->id, &w, -1);
+	if (rc != HALIBUT_OK)
+		log_error("%s: cannot be told about %s: %s", link->name,
+		          s->q.key, halibut_strerror(rc));
+}
+
+/* As many credits as takers wait. The one place where credits change, but for
+ * those that are used up. */
+static void balance(struct shared *s)
+{
+	const struct hbt_share *share = s->share;
+	struct hbt_queue_counts n;
+	int wanted;
+
+	if (share == NULL || share->link == NULL)
+		return;
+	s->memory->ops->counts(s->memory, &n);
+	wanted = share->stopped ? 0 : (int)n.takers;
+	if (wanted > s->credits && !s->announced) {
+		tell(s, HBT_IPC_ENDPOINT, s->q.key);
+		s->announced = true;
+	}
+	for (; s->credits < wanted; s->credits++)
+		tell(s, HBT_IPC_OFFER, NULL);
+	for (; s->credits > wanted; s->credits--)
+		tell(s, HBT_IPC_WITHDRAW, NULL);
+}
+
+/* The queue: that in memory, watched. */
+
+static void shared_push(struct hbt_queue *q, struct hbt_pending *p)
+{
+	struct shared *s = self(q);
+
+	s->memory->ops->push(s->memory, p);
+	balance(s);
+}
+
+static void shared_offer(struct hbt_queue *q, struct hbt_taker *t)
+{
+	struct shared *s = self(q);
+
+	s->memory->ops->offer(s->memory, t);
+	balance(s);
+}
+
+static void shared_withdraw(struct hbt_queue *q, struct hbt_taker *t)
+{
+	struct shared *s = self(q);
+
+	s->memory->ops->withdraw(s->memory, t);
+	balance(s);
+}
+
+static void shared_put_back(struct hbt_queue *q, struct hbt_pending *p)
+{
+	struct shared *s = self(q);
+
+	s->memory->ops->put_back(s->memory, p);
+	balance(s);
+}
+
+static void shared_forget(struct hbt_queue *q, struct hbt_pending *p)
+{
+	struct shared *s = self(q);
+
+	s->memory->ops->forget(s->memory, p);
+}
+
+static void shared_counts(struct hbt_queue *q, struct hbt_queue_counts *out)
+{
+	struct shared *s = self(q);
+
+	s->memory->totals = q->totals;
+	s->memory->ops->counts(s->memory, out);
+}
+
+static void shared_free(struct hbt_queue *q)
+{
+	struct shared *s = self(q);
+	struct hbt_share *share = s->share;
+
+	if (s->announced && share->link != NULL)
+		tell(s, HBT_IPC_ENDPOINT_GONE, NULL);
+	if (s->hh.tbl != NULL)
+		HASH_DEL(share->list, s);
+	s->share = NULL; /* no more credits while its requests end */
+	hbt_queue_free(&s->memory);
+	free(q->key);
+	free(s);
+}
+
+struct hbt_queue *hbt_share_queue(void *arg, const char *key)
+{
+	static const struct hbt_queue_ops ops = {
+		.push = shared_push,
+		.offer = shared_offer,
+		.withdraw = shared_withdraw,
+		.put_back = shared_put_back,
+		.forget = shared_forget,
+		.counts = shared_counts,
+		.free = shared_free,
+	};
+	struct hbt_share *share = arg;
+	struct shared *s;
+
+	if (!hbt_share_has(share, key))
+		return hbt_memory_queue_new(share->base, key);
+	if ((s = calloc(1, sizeof(*s))) == NULL)
+		return NULL;
+	s->q.ops = &ops;
+	s->share = share;
+	s->id = ++share->last_id;
+	s->q.key = strdup(key);
+	s->memory = hbt_memory_queue_new(share->base, key);
+	HASH_ADD(hh, share->list, id, sizeof(s->id), s);
+	if (s->q.key == NULL || s->memory == NULL || s->hh.tbl == NULL) {
+		shared_free(&s->q);
+		return NULL;
+	}
+	return &s->q;
+}
+
+/* ---- */
+
+static bool stays_here(const struct hbt_config *cfg, const char *key)
+{
+	for (size_t i = 0; i < cfg->memory_endpoints.n; i++)
+		if (fnmatch(cfg->memory_endpoints.v[i], key, 0) == 0)
+			return true;
+	return false;
+}
+
+bool hbt_share_has(const struct hbt_share *share, const char *uri)
+{
+	char *key;
+	bool has;
+
+	if (share == NULL || (key = hbt_uri_key(uri, true)) == NULL)
+		return false;
+	has = !stays_here(share->cfg, key);
+	free(key);
+	return has;
+}
+
+struct hbt_link *hbt_share_link(const struct hbt_share *share)
+{
+	return share->stopped ? NULL : share->link;
+}
+
+void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
+{
+	share->link = link;
+	for (struct shared *s = share->list; s != NULL; s = s->hh.next)
+		balance(s);
+}
+
+void hbt_share_detach(struct hbt_share *share)
+{
+	share->link = NULL;
+	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
+		s->announced = false;
+		s->credits = 0;
+	}
+}
+
+void hbt_share_stop(struct hbt_share *share)
+{
+	share->stopped = true;
+	for (struct shared *s = share->list; s != NULL; s = s->hh.next)
+		balance(s);
+}
+
+/* Under another number, since CALLs with the old one may be on their way. */
+static void renumber(struct shared *s)
+{
+	HASH_DEL(s->share->list, s);
+	s->id = ++s->share->last_id;
+	HASH_ADD(hh, s->share->list, id, sizeof(s->id), s);
+}
+
+void hbt_share_renew(struct hbt_share *share)
+{
+	uint32_t last = share->last_id;
+	struct shared *s, *next;
+
+	for (s = share->list; s != NULL; s = next) {
+		next = s->hh.next;
+		if (s->id > last || !s->announced || share->link == NULL)
+			continue;
+		tell(s, HBT_IPC_ENDPOINT_GONE, NULL);
+		s->announced = false;
+		s->credits = 0;
+		renumber(s);
+		if (s->hh.tbl == NULL) {
+			log_error("%s: nothing is collected for it any more: "
+			          "out of memory",
+			          s->q.key);
+			continue;
+		}
+		balance(s);
+	}
+}
+
+struct hbt_queue *hbt_share_used(struct hbt_share *share, uint32_t id)
+{
+	struct shared *s;
+
+	HASH_FIND(hh, share->list, &id, sizeof(id), s);
+	if (s == NULL)
+		return NULL;
+	s->credits--;
+	return &s->q;
+}
+
+struct hbt_share *hbt_share_new(struct event_base *base,
+                                const struct hbt_config *cfg)
+{
+	struct hbt_share *share = calloc(1, sizeof(*share));
+
+	if (share == NULL)
+		return NULL;
+	share->base = base;
+	share->cfg = cfg;
+	return share;
+}
+
+void hbt_share_free(struct hbt_share **share)
+{
+	free(*share);
+	*share = NULL;
+}

@@ -1,0 +1,51 @@
+/*
+ * What the nodes share: endpoints whose requests wait in Redis, which the
+ * queue worker alone talks to. Here each has its memory queue as ever, with
+ * the takers of this node. What can be taken from it is offered to the queue
+ * worker as credits, so that it collects no more than finds a taker here.
+ *
+ * A credit is OFFERed for each taker that waits in the memory queue. The queue
+ * worker uses one up with a CALL; both sides then count one less. A WITHDRAW
+ * that crosses such a CALL leaves -1 on both sides, and the OFFER that follows
+ * makes up for it; the request waits here for the next taker.
+ */
+#ifndef HBT_MASTER_SHARE_H
+#define HBT_MASTER_SHARE_H
+
+#include "master/config.h"
+#include "master/link.h"
+#include "queue/queue.h"
+
+struct hbt_share;
+
+/* cfg outlives it. NULL: no memory. */
+struct hbt_share *hbt_share_new(struct event_base *base,
+                                const struct hbt_config *cfg);
+/* After all its queues. */
+void hbt_share_free(struct hbt_share **share);
+
+/* A factory for hbt_switchboard_new(); arg is the share. A plain memory queue
+ * for endpoints that are not shared. */
+struct hbt_queue *hbt_share_queue(void *share, const char *key);
+
+/* Is uri that of an endpoint whose requests wait in Redis? share may be
+ * NULL. */
+bool hbt_share_has(const struct hbt_share *share, const char *uri);
+
+/* The queue worker, ready to be asked; NULL: none is. */
+struct hbt_link *hbt_share_link(const struct hbt_share *share);
+/* It is ready: learns of all endpoints and credits. */
+void hbt_share_attach(struct hbt_share *share, struct hbt_link *link);
+/* It is gone, and all credits with it. */
+void hbt_share_detach(struct hbt_share *share);
+/* No credits any more, nothing to be enqueued. */
+void hbt_share_stop(struct hbt_share *share);
+
+/* Nobody knows which credit a CALL used that was lost: all anew. */
+void hbt_share_renew(struct hbt_share *share);
+
+/* A CALL of the queue worker to the endpoint with this number uses a credit:
+ * its queue, or NULL when the endpoint is gone. */
+struct hbt_queue *hbt_share_used(struct hbt_share *share, uint32_t id);
+
+#endif

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Two gateways that share one Redis are one logical server."""
+import os
+import signal
+import sys
+
+import halibut_wire as hw
+from cluster_nodes import Cluster, Redis, has_redis
+from gateway import ECHO, Client, Poller, echo_first, main, until
+
+HOSTED = f'''
+service "IEchoService" {{ command = "{sys.executable} {ECHO}" }}
+queue "queue://worker-1/" {{ concurrency = 2 }}
+'''
+
+
+def echo_through(node, endpoint, size):
+    data = os.urandom(size)
+    reply, streams = Client(node).call(endpoint, "IAny", "Echo",
+                                       hw.DataStream(data))
+    assert reply["error"] is None, reply
+    assert list(streams.values()) == [data], size
+
+
+def hello(node, endpoint, name="World"):
+    done = node.call(endpoint, "IEchoService", "SayHello", f'"{name}"')
+    assert done.returncode == 0 and name.encode() in done.stdout, done
+
+
+def test_a_service_that_polls_one_node_is_called_at_the_other():
+    c = Cluster()
+    a, b = c.nodes
+    Poller(a, "poll://SQ").serve(echo_first)
+    a.wait_idle_poller("poll://sq/")
+    for size in (0, 1, 70000, 9 << 20):
+        echo_through(b, "poll://sq/", size)
+        echo_through(a, "poll://SQ/", size)
+    reply, _ = Client(b).call("poll://sq/", "IAny", "Echo", {"a": [1, None]})
+    assert reply["result"] == {"a": [1, None]}, reply
+    until(lambda: c.redis.keys() == [], f"nothing left: {c.redis.keys()}")
+    c.stop()
+
+
+def test_a_queue_endpoint_is_served_by_whichever_node_hosts_it():
+    c = Cluster(n=1)
+    host = c.new_node(HOSTED)
+    c.nodes.append(host)
+    hello(c.nodes[0], "queue://worker-1/")
+    hello(host, "queue://Worker-1")
+    c.stop()
+
+
+def test_a_request_waits_until_a_node_gets_its_service():
+    c = Cluster()
+    a, b = c.nodes
+    client = Client(b)
+    client.start("poll://late/", "IAny", "Echo", "x")
+    until(lambda: any("List" in k or ":list:" in k for k in c.redis.keys()),
+          "the request is in Redis")
+    Poller(a, "poll://late").serve(echo_first)
+    reply, _ = client.finish()
+    assert reply["result"] == "x", reply
+    c.stop()
+
+
+def test_when_a_node_is_killed_the_others_go_on():
+    c = Cluster()
+    a, b = c.nodes
+    Poller(a, "poll://two").serve(echo_first)
+    Poller(b, "poll://two").serve(echo_first)
+    a.wait_idle_poller("poll://two/")
+    b.wait_idle_poller("poll://two/")
+    echo_through(a, "poll://two/", 1000)
+    a = c.restart(0)
+    for _ in range(4):
+        echo_through(b, "poll://two/", 1000)
+        echo_through(a, "poll://two/", 1000)  # it has no poller of its own
+    c.stop()
+
+
+def test_redis_that_starts_anew_is_used_again():
+    c = Cluster()
+    a, b = c.nodes
+    Poller(a, "poll://again").serve(echo_first)
+    a.wait_idle_poller("poll://again/")
+    echo_through(b, "poll://again/", 10)
+    c.redis.kill()
+    c.redis.start()
+    for node in c.nodes:
+        node.wait_log("has lost its data")
+    echo_through(b, "poll://again/", 10)
+    c.stop()
+
+
+def test_a_queue_worker_that_dies_ends_its_calls_and_comes_back():
+    c = Cluster()
+    a, b = c.nodes
+    p = Poller(a, "poll://kill")
+    a.wait_idle_poller("poll://kill/")
+    client = Client(b)
+    client.start("poll://kill/", "IAny", "Echo", "x")
+    p.take()
+    os.kill(b.worker_pids("queue")[0], signal.SIGKILL)
+    reply, _ = client.finish()
+    assert "queue worker" in reply["error"]["message"], reply
+    until(b.workers_are_ready, "it is back")
+    Poller(a, "poll://other").serve(echo_first)
+    a.wait_idle_poller("poll://other/")
+    echo_through(b, "poll://other/", 10)
+    c.stop()
+
+
+def test_a_node_that_stops_finishes_what_it_carries():
+    c = Cluster()
+    a, b = c.nodes
+    p = Poller(a, "poll://drain")
+    a.wait_idle_poller("poll://drain/")
+    client = Client(b)
+    client.start("poll://drain/", "IAny", "Echo", "x")
+    request, _ = p.take()
+    a.process.send_signal(signal.SIGTERM)
+    a.wait_log("stopping behind")
+    p.answer(request, "late")
+    reply, _ = client.finish()
+    assert reply["result"] == "late", reply
+    assert a.process.wait(20) == 0
+    c.stop()
+
+
+if __name__ == "__main__":
+    if not has_redis():
+        print("1..0 # SKIP no redis-server here")
+    else:
+        main([v for k, v in list(globals().items()) if k.startswith("test_")])

@@ -1,0 +1,270 @@
+/* What the master says. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "ipc/log_order.h"
+#include "runtime/streams.h"
+#include "worker.h"
+
+static void give_up(struct worker *w)
+{
+	w->exit_code = 1;
+	event_base_loopbreak(w->base);
+}
+
+/* ---- To the master ---- */
+
+void worker_tell(struct worker *w, enum hbt_ipc_type type, uint32_t id,
+                 struct hbt_wr *body, int fd)
+{
+	int rc = body != NULL ? body->status : HALIBUT_OK;
+
+	if (rc == HALIBUT_OK)
+		rc = hbt_ipc_send(w->ipc, (uint16_t)type, id,
+		                  body != NULL ? body->buf.data : NULL,
+		                  body != NULL ? body->buf.len : 0, fd);
+	else if (fd >= 0)
+		close(fd);
+	if (body != NULL)
+		hbt_wr_fini(body);
+	if (rc == HALIBUT_OK)
+		return;
+	log_error("the master cannot be told what it has to know (%s); "
+	          "leaving",
+	          halibut_strerror(rc));
+	give_up(w);
+}
+
+void worker_fail(struct worker *w, uint32_t id,
+                 const struct halibut_error *err)
+{
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_ipc_error_put(&wr, err);
+	worker_tell(w, HBT_IPC_FAIL, id, &wr, -1);
+}
+
+int worker_pipe_sink(struct worker *w, struct hbt_sink **sink, int *fd)
+{
+	return hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
+	                         w->settings.spool_directory, fd);
+}
+
+int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)
+{
+	struct hbt_sink *sink;
+	int rc;
+
+	*fd = -1;
+	if (src == NULL)
+		return HALIBUT_OK;
+	if ((*fd = hbt_pipe_source_detach(&src)) >= 0)
+		return HALIBUT_OK;
+	if ((rc = worker_pipe_sink(w, &sink, fd)) != HALIBUT_OK) {
+		hbt_source_free(&src);
+		return rc;
+	}
+	rc = hbt_pump(w->base, src, sink);
+	if (rc != HALIBUT_OK) {
+		close(*fd);
+		*fd = -1;
+	}
+	return rc;
+}
+
+/* ---- From the master ---- */
+
+static bool apply_settings(struct worker *w, struct hbt_rd *r)
+{
+	char name[32];
+
+	hbt_settings_get(r, &w->settings);
+	if (hbt_rd_finish(r) != HALIBUT_OK)
+		return false;
+	snprintf(name, sizeof(name), "queue worker %u", w->settings.index);
+	hbt_log_set_process(name);
+	hbt_log_set_level((enum hbt_log_level)w->settings.log_level);
+	return true;
+}
+
+static void on_settings(struct worker *w, struct hbt_rd *r)
+{
+	if (w->settings.node != NULL || apply_settings(w, r))
+		return;
+	log_error("the settings cannot be applied");
+	give_up(w);
+}
+
+static void on_queue_settings(struct worker *w, struct hbt_rd *r)
+{
+	struct halibut_error err = {0};
+	int rc;
+
+	if (w->ready)
+		return;
+	hbt_queue_settings_get(r, &w->queue);
+	rc = hbt_rd_finish(r);
+	if (rc == HALIBUT_OK)
+		rc = backend_start(w, &err);
+	if (rc == HALIBUT_OK && (rc = nodes_start(w)) == HALIBUT_OK)
+		rc = state_start(w);
+	if (rc != HALIBUT_OK) {
+		log_error("the section redis cannot be applied: %s",
+		          err.message != NULL ? err.message
+		                              : halibut_strerror(rc));
+		give_up(w);
+	}
+	w->ready = rc == HALIBUT_OK;
+	halibut_error_clear(&err);
+}
+
+static void on_stop(struct worker *w, bool drain)
+{
+	if (!drain) {
+		event_base_loopbreak(w->base);
+		return;
+	}
+	if (w->draining)
+		return;
+	w->draining = true;
+	log_info("stopping behind %zu requests",
+	         enqueue_busy(w) + collect_busy(w));
+	collect_drain(w);
+	enqueue_drain(w);
+	worker_maybe_leave(w);
+}
+
+/* Some of a message may still be on its way when its call is over: from a
+ * store through a spool into a pipe. */
+static bool is_under_way(const struct worker *w)
+{
+	return enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
+	       hbt_spool_bytes() > 0 || hbt_ipc_unsent(w->ipc) > 0;
+}
+
+/* From the loop: whoever is called back right now is not freed under it. */
+static void leave(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval patience = {.tv_usec = 300000};
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	if (is_under_way(w) || w->signed_off)
+		return;
+	w->signed_off = true;
+	if (w->ready)
+		nodes_sign_off(w);
+	event_base_loopexit(w->base, w->ready ? &patience : NULL);
+}
+
+void worker_maybe_leave(struct worker *w)
+{
+	static const struct timeval at_once;
+
+	if (!w->draining)
+		return;
+	if (event_base_once(w->base, -1, EV_TIMEOUT, leave, w, &at_once) != 0)
+		log_error("out of memory while draining"); /* the tick tries */
+}
+
+static void on_call(struct worker *w, struct hbt_ipc_msg *msg)
+{
+	struct halibut_error err = {0};
+
+	if (w->ready) {
+		enqueue_call(w, msg);
+		return;
+	}
+	hbt_error_set(&err, HALIBUT_EWORKER,
+	              "The queue worker of the gateway is not ready; the "
+	              "request was not sent");
+	err.connection_state = HALIBUT_CONNECTION_CONNECTING;
+	worker_fail(w, msg->id, &err);
+	halibut_error_clear(&err);
+}
+
+static void on_message(void *arg, struct hbt_ipc_msg *msg)
+{
+	struct worker *w = arg;
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+
+	switch (msg->type) {
+	case HBT_IPC_SETTINGS:
+		on_settings(w, &r);
+		break;
+	case HBT_IPC_QUEUE_SETTINGS:
+		on_queue_settings(w, &r);
+		break;
+	case HBT_IPC_CALL:
+		on_call(w, msg);
+		break;
+	case HBT_IPC_CANCEL:
+		enqueue_cancel(w, msg->id);
+		break;
+	case HBT_IPC_ENDPOINT:
+	case HBT_IPC_ENDPOINT_GONE:
+	case HBT_IPC_OFFER:
+	case HBT_IPC_WITHDRAW:
+	case HBT_IPC_ANSWER:
+	case HBT_IPC_FAIL:
+	case HBT_IPC_RETURN:
+		if (w->ready && collect_message(w, msg) != HALIBUT_OK) {
+			log_error("the master's message of type %u makes no "
+			          "sense; leaving",
+			          msg->type);
+			give_up(w);
+		}
+		break;
+	case HBT_IPC_LOG:
+		(void)hbt_log_order_obey(w->ipc, msg);
+		break;
+	case HBT_IPC_PING:
+		worker_tell(w, HBT_IPC_PONG, msg->id, NULL, -1);
+		break;
+	case HBT_IPC_STOP:
+		on_stop(w, hbt_rd_u8(&r) != 0);
+		break;
+	default: /* trust, polls and the like: news for other workers */
+		break;
+	}
+}
+
+/* Without a master there is nothing that we could do for anybody. */
+static void on_closed(void *arg, const char *why)
+{
+	struct worker *w = arg;
+
+	if (!w->draining)
+		log_error("the master is gone (%s); leaving", why);
+	event_base_loopbreak(w->base);
+}
+
+const struct hbt_ipc_ops worker_channel_ops = {
+	.message = on_message,
+	.closed = on_closed,
+};
+
+void worker_fini(struct worker *w)
+{
+	if (w->tick != NULL)
+		event_free(w->tick);
+	collect_free(w);
+	backend_free(w);
+	nodes_free(w);
+	hbt_ipc_free(&w->ipc);
+	json_decref(w->findings);
+	free(w->state_told);
+	hbt_settings_fini(&w->settings);
+	hbt_queue_settings_fini(&w->queue);
+	hbt_redis_options_fini(&w->options);
+	if (w->dns != NULL)
+		evdns_base_free(w->dns, 0);
+	if (w->base != NULL) {
+		event_base_loop(w->base, EVLOOP_NONBLOCK);
+		event_base_free(w->base);
+	}
+}

@@ -1,0 +1,148 @@
+/* What the status shows: once a second, if new. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/timespan.h"
+#include "worker.h"
+
+#define TRIM_TICKS 60
+#define TRIM_IDLE_MS (10 * 60 * 1000)
+
+static void set_int(json_t *o, const char *name, uint64_t value)
+{
+	json_object_set_new(o, name, json_integer((json_int_t)value));
+}
+
+static void set_text(json_t *o, const char *name, const char *value)
+{
+	json_object_set_new(o, name, json_string(value));
+}
+
+static uint64_t seconds_since(int64_t ms)
+{
+	return ms > 0 ? (uint64_t)(hbt_now_ms() - ms) / 1000 : 0;
+}
+
+static void add_redis(const struct worker *w, json_t *o)
+{
+	struct hbt_redis_state s;
+
+	hbt_redis_state(w->redis, &s);
+	set_text(o, "server", s.server);
+	set_text(o, "key_prefix", w->queue.key_prefix);
+	set_text(o, "streams", w->queue.streams);
+	json_object_set_new(o, "reachable",
+	                    json_boolean(s.commands_up && s.subscriber_up));
+	set_int(o, "up_s", seconds_since(s.up_since_ms));
+	set_int(o, "down_s", seconds_since(s.down_since_ms));
+	set_int(o, "latency_us", s.latency_us);
+	set_int(o, "outages", s.outages);
+	set_int(o, "reconnects", s.reconnects);
+	set_int(o, "commands", s.commands);
+	set_int(o, "failures", s.failures);
+	set_int(o, "retries", s.retries);
+	set_int(o, "bytes_in", s.bytes_in);
+	set_int(o, "bytes_out", s.bytes_out);
+	set_int(o, "channels", s.channels);
+	json_object_set_new(o, "last_error",
+	                    s.last_error[0] != '\0' ? json_string(s.last_error)
+	                                            : json_null());
+}
+
+static void add_node(const struct worker *w, json_t *o)
+{
+	struct hbt_redis_node_state s;
+
+	hbt_redis_node_state(w->node, &s);
+	set_int(o, "sending", s.sending);
+	set_int(o, "receiving", s.receiving);
+	set_int(o, "data_losses", s.data_losses);
+	json_object_set_new(o, "data_loss_watched",
+	                    json_boolean(s.data_loss_watched));
+	set_int(o, "heartbeats_in", s.heartbeats_in);
+	set_int(o, "heartbeats_out", s.heartbeats_out);
+	set_text(o, "response_pulses", s.pattern_responses ? "all" : "each");
+}
+
+static char *describe(const struct worker *w)
+{
+	json_t *o = json_object();
+	char *text;
+
+	add_redis(w, o);
+	add_node(w, o);
+	json_object_set(o, "findings", w->findings);
+	json_object_set_new(o, "nodes", nodes_list(w));
+	json_object_set_new(o, "lengths", nodes_lengths(w));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	return text;
+}
+
+static void tell_state(struct worker *w)
+{
+	char *text = describe(w);
+	struct hbt_wr wr;
+
+	if (text == NULL || (w->state_told != NULL &&
+	                     strcmp(text, w->state_told) == 0)) {
+		free(text);
+		return;
+	}
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_wr_str(&wr, text, strlen(text));
+	worker_tell(w, HBT_IPC_QUEUE_STATE, 0, &wr, -1);
+	free(w->state_told);
+	w->state_told = text;
+}
+
+static void tell_stats(struct worker *w)
+{
+	struct hbt_wr wr;
+
+	w->stats.calls_in_flight =
+		(uint32_t)(enqueue_busy(w) + collect_busy(w));
+	w->stats.spool_bytes = hbt_spool_bytes();
+	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
+		return;
+	hbt_wr_init(&wr, 4096);
+	hbt_worker_stats_put(&wr, &w->stats);
+	worker_tell(w, HBT_IPC_STATS, 0, &wr, -1);
+	w->stats_told = w->stats;
+}
+
+static void add_waiting(void *arg, struct hbt_queue *q)
+{
+	struct worker *w = arg;
+	struct hbt_queue_counts n;
+
+	q->ops->counts(q, &n);
+	w->waiting += n.waiting;
+	w->waiting_bytes += n.waiting_bytes;
+}
+
+static void tick(evutil_socket_t fd, short what, void *arg)
+{
+	static unsigned ticks;
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
+	w->waiting = w->waiting_bytes = 0;
+	hbt_switchboard_each(w->switchboard, add_waiting, w);
+	if (++ticks % TRIM_TICKS == 0)
+		hbt_switchboard_trim(w->switchboard, TRIM_IDLE_MS);
+	tell_stats(w);
+	tell_state(w);
+}
+
+int state_start(struct worker *w)
+{
+	const struct timeval second = {.tv_sec = 1};
+
+	w->tick = event_new(w->base, -1, EV_PERSIST, tick, w);
+	if (w->tick == NULL || event_add(w->tick, &second) != 0)
+		return HALIBUT_ENOMEM;
+	return HALIBUT_OK;
+}

@@ -1,0 +1,121 @@
+/*
+ * The queue worker: holds the connections to Redis, where requests wait that
+ * several nodes share, for the master at the other end of descriptor 3. What
+ * Redis does or does not, only this process waits for it.
+ *
+ *   main.c      start and stop
+ *   channel.c   what the master says
+ *   backend.c   Redis, and what stands on it: store, wrappers, queues
+ *   enqueue.c   sources: requests of this node that go into a queue
+ *   collect.c   sinks: requests of any node that a taker of this one gets
+ *   nodes.c     which nodes there are, and how much waits
+ *   state.c     what the status shows of all that
+ */
+#ifndef HBT_WORKER_QUEUE_H
+#define HBT_WORKER_QUEUE_H
+
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "ipc/ipc.h"
+#include "ipc/proto.h"
+#include "ipc/queue_settings.h"
+#include "queue/redis_queue.h"
+#include "queue/switchboard.h"
+
+struct enqueued; /* enqueue.c: a request that we have of the master */
+struct credit;   /* collect.c: a request that the master has of us */
+struct endpoint; /* collect.c */
+
+struct worker {
+	struct event_base *base;
+	struct evdns_base *dns;
+	struct hbt_ipc *ipc;
+	bool ready;    /* both kinds of settings came */
+	bool draining; /* STOP came: leave when nothing is under way */
+	int exit_code;
+
+	struct hbt_settings settings;
+	struct hbt_queue_settings queue;
+	struct hbt_redis_options options;
+
+	struct hbt_redis *redis;
+	struct hbt_store *store;
+	struct hbt_wrappers *wrappers;
+	struct hbt_redis_node *node;
+	struct hbt_switchboard *switchboard;
+	json_t *findings; /* of the examination; NULL: not ended */
+
+	struct enqueued *enqueued;  /* by the master's id */
+	struct credit *collected;   /* by our id */
+	struct endpoint *endpoints; /* by the master's id */
+	uint32_t last_call;
+
+	struct nodes *nodes; /* nodes.c */
+	bool signed_off;
+
+	/* Counted each second, and added to in between. */
+	size_t waiting, waiting_bytes;
+	struct event *tick;
+	struct hbt_worker_stats stats, stats_told;
+	char *state_told;
+};
+
+/* channel.c */
+extern const struct hbt_ipc_ops worker_channel_ops; /* arg: worker */
+void worker_fini(struct worker *w);
+/* Draining: leaves the loop when nothing is under way any more. */
+void worker_maybe_leave(struct worker *w);
+/*
+ * Sends what the master must not miss. If memory is too short for that, the
+ * worker leaves: then the master knows at least. Takes body (may be NULL) and
+ * fd over.
+ */
+void worker_tell(struct worker *w, enum hbt_ipc_type type, uint32_t id,
+                 struct hbt_wr *body, int fd);
+void worker_fail(struct worker *w, uint32_t id,
+                 const struct halibut_error *err);
+/*
+ * A section for the other process: *fd is the reading end of a pipe, into which
+ * src flows by itself; src is taken over, and NULL gives -1.
+ */
+int worker_pipe(struct worker *w, struct hbt_source *src, int *fd);
+int worker_pipe_sink(struct worker *w, struct hbt_sink **sink, int *fd);
+
+/* backend.c: HALIBUT_OK, or err says why it cannot be. */
+int backend_start(struct worker *w, struct halibut_error *err);
+void backend_free(struct worker *w);
+
+/* enqueue.c */
+void enqueue_call(struct worker *w, struct hbt_ipc_msg *msg);
+void enqueue_cancel(struct worker *w, uint32_t id);
+/* Those that nobody collected yet are cancelled. */
+void enqueue_drain(struct worker *w);
+size_t enqueue_busy(const struct worker *w);
+
+/* collect.c */
+int collect_message(struct worker *w, struct hbt_ipc_msg *msg);
+/* Nothing is collected any more. */
+void collect_drain(struct worker *w);
+size_t collect_busy(const struct worker *w);
+/* Before the switchboard's end. */
+void collect_free(struct worker *w);
+void collect_each(struct worker *w,
+                  void (*fn)(void *arg, const char *key, size_t credits),
+                  void *arg);
+
+/* nodes.c */
+int nodes_start(struct worker *w);
+/* This node leaves: its key is removed, best effort; ends the loop then. */
+void nodes_sign_off(struct worker *w);
+void nodes_free(struct worker *w);
+/* New references: the nodes, and how much waits of each endpoint. */
+json_t *nodes_list(const struct worker *w);
+json_t *nodes_lengths(const struct worker *w);
+
+/* state.c */
+int state_start(struct worker *w);
+
+#endif
