@@ -10,7 +10,8 @@ manual=docs/halibutd.conf.5
 settings=$(sed -n \
 	-e 's/^	[A-Z0-9]*("\([a-z_]*\)".*/\1/p' \
 	-e 's/^	{"\([a-z_]*\)", HBT_SETTING.*/\1/p' \
-	src/master/config_settings.c)
+	-e 's/^	NODE_TIME(\([a-z_]*\),.*/\1/p' \
+	src/master/config_settings.c src/master/config_redis.c)
 fields=$(sed -n 's/^	{\.name = "\([a-z_]*\)".*/\1/p' \
 	src/master/config_sections.c)
 in_sample=$(sed -n 's/^# *\([a-z_]*\) = .*/\1/p' "$sample")

@@ -80,8 +80,8 @@ static void print_workers(const json_t *list, FILE *f)
 static void print_subscriptions(const json_t *list, FILE *f)
 {
 	static const char *const heads[] = {
-		"SUBSCRIPTION", ">CONNECTIONS", ">BUSY", ">WAITING", ">OLDEST",
-		">ANSWERED", ">FAILED", ">NOT COLLECTED", NULL,
+		"SUBSCRIPTION", ">CONNECTIONS", ">BUSY", ">WAITING", ">IN REDIS",
+		">OLDEST", ">ANSWERED", ">FAILED", ">NOT COLLECTED", NULL,
 	};
 	struct hbt_ctl_table t;
 	const json_t *s;
@@ -89,6 +89,7 @@ static void print_subscriptions(const json_t *list, FILE *f)
 
 	hbt_ctl_table_init(&t, heads);
 	json_array_foreach(list, i, s) {
+		json_t *queued = json_object_get(s, "queued");
 		char oldest[32] = "-";
 
 		if (number(s, "waiting") > 0)
@@ -99,10 +100,15 @@ static void print_subscriptions(const json_t *list, FILE *f)
 		hbt_ctl_table_cell(&t, 1, "%lld", number(s, "connections"));
 		hbt_ctl_table_cell(&t, 2, "%lld", number(s, "busy"));
 		hbt_ctl_table_cell(&t, 3, "%lld", number(s, "waiting"));
-		hbt_ctl_table_cell(&t, 4, "%s", oldest);
-		hbt_ctl_table_cell(&t, 5, "%lld", number(s, "answered"));
-		hbt_ctl_table_cell(&t, 6, "%lld", number(s, "failed"));
-		hbt_ctl_table_cell(&t, 7, "%lld", number(s, "not_collected"));
+		if (json_is_integer(queued))
+			hbt_ctl_table_cell(&t, 4, "%lld",
+			                   number(s, "queued"));
+		else
+			hbt_ctl_table_cell(&t, 4, "-");
+		hbt_ctl_table_cell(&t, 5, "%s", oldest);
+		hbt_ctl_table_cell(&t, 6, "%lld", number(s, "answered"));
+		hbt_ctl_table_cell(&t, 7, "%lld", number(s, "failed"));
+		hbt_ctl_table_cell(&t, 8, "%lld", number(s, "not_collected"));
 	}
 	hbt_ctl_table_print(&t, f);
 	hbt_ctl_table_fini(&t);
@@ -148,6 +154,61 @@ static void print_polls(const json_t *list, FILE *f)
 	hbt_ctl_table_fini(&t);
 }
 
+/* Since when it is as it is. */
+static void print_reachable(const json_t *redis, FILE *f)
+{
+	bool up = json_is_true(json_object_get(redis, "reachable"));
+	char since[32];
+
+	hbt_ctl_format_ms(number(redis, up ? "up_s" : "down_s") * 1000, since);
+	fprintf(f, "  server         %s, %s for %s\n", text(redis, "server"),
+	        up ? "reachable" : "NOT REACHABLE", since);
+	fprintf(f, "  latency        %.2f ms\n",
+	        (double)number(redis, "latency_us") / 1000);
+	fprintf(f,
+	        "  so far         %lld outages, %lld times connected again, "
+	        "%lld commands, %lld failed\n",
+	        number(redis, "outages"), number(redis, "reconnects"),
+	        number(redis, "commands"), number(redis, "failures"));
+}
+
+static void print_findings(const json_t *list, FILE *f)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o) {
+		fprintf(f, "  %-14s %s\n", text(o, "level"), text(o, "what"));
+		if (has_text(o, "remedy"))
+			fprintf(f, "  %-14s %s\n", "", text(o, "remedy"));
+	}
+}
+
+static void print_nodes(const json_t *list, FILE *f)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o)
+		fprintf(f, "  %-14s %s, version %s, on %s, since %s\n",
+		        json_is_true(json_object_get(o, "self"))
+		                ? "this node"
+		                : "other node",
+		        text(o, "name"), text(o, "version"), text(o, "host"),
+		        text(o, "started"));
+}
+
+static void print_redis(const json_t *redis, FILE *f)
+{
+	fprintf(f, "\nREDIS  key prefix %s\n", text(redis, "key_prefix"));
+	if (has_text(redis, "server"))
+		print_reachable(redis, f);
+	if (has_text(redis, "last_error"))
+		fprintf(f, "  last error     %s\n", text(redis, "last_error"));
+	print_findings(json_object_get(redis, "findings"), f);
+	print_nodes(json_object_get(redis, "nodes"), f);
+}
+
 static void print_calls(const json_t *calls, FILE *f)
 {
 	json_t *failed = json_object_get(calls, "failed");
@@ -190,6 +251,8 @@ void hbt_ctl_print_status(const json_t *doc, FILE *f)
 		fputc('\n', f);
 		lists[i].print(list, f);
 	}
+	if (json_is_object(json_object_get(doc, "redis")))
+		print_redis(json_object_get(doc, "redis"), f);
 	fputc('\n', f);
 	print_calls(json_object_get(doc, "calls"), f);
 }

@@ -24,6 +24,9 @@ static const size_t texts[] = {
 };
 #define N_TEXTS (sizeof(texts) / sizeof(texts[0]))
 
+/* Nothing but int64_t in it. */
+#define N_TIMES (sizeof(struct hbt_redis_times) / sizeof(int64_t))
+
 static char **text_at(struct hbt_queue_settings *s, size_t i)
 {
 	return (char **)(void *)((char *)s + texts[i]);
@@ -41,6 +44,8 @@ void hbt_queue_settings_put(struct hbt_wr *w,
 	hbt_wr_u64(w, (uint64_t)s->command_timeout_ms);
 	hbt_wr_u64(w, (uint64_t)s->streams_max_bytes);
 	hbt_wr_u8(w, s->own_response_pulses);
+	for (size_t i = 0; i < N_TIMES; i++)
+		hbt_wr_u64(w, (uint64_t)((const int64_t *)&s->times)[i]);
 	hbt_wr_u32(w, (uint32_t)s->max_waiting_requests);
 	hbt_wr_u32(w, (uint32_t)s->max_waiting_requests_per_endpoint);
 	hbt_wr_u64(w, s->max_waiting_bytes);
@@ -63,6 +68,8 @@ void hbt_queue_settings_get(struct hbt_rd *r, struct hbt_queue_settings *s)
 	s->command_timeout_ms = (int64_t)hbt_rd_u64(r);
 	s->streams_max_bytes = (int64_t)hbt_rd_u64(r);
 	s->own_response_pulses = hbt_rd_u8(r) != 0;
+	for (size_t i = 0; i < N_TIMES; i++)
+		((int64_t *)&s->times)[i] = (int64_t)hbt_rd_u64(r);
 	s->max_waiting_requests = (int)hbt_rd_u32(r);
 	s->max_waiting_requests_per_endpoint = (int)hbt_rd_u32(r);
 	s->max_waiting_bytes = (size_t)hbt_rd_u64(r);
@@ -100,6 +107,7 @@ void hbt_queue_settings_fini(struct hbt_queue_settings *s)
 	memset(s, 0, sizeof(*s));
 }
 
+/* In place of what is there, unless nothing is said. */
 static int replace(char **at, const char *text)
 {
 	char *copy;
@@ -114,45 +122,72 @@ static int replace(char **at, const char *text)
 	return HALIBUT_OK;
 }
 
-int hbt_queue_settings_redis(const struct hbt_queue_settings *s,
-                             struct hbt_redis_options *o,
-                             struct halibut_error *err)
+static int resolve_texts(const struct hbt_queue_settings *s,
+                         struct hbt_redis_settings *out)
 {
+	struct hbt_redis_options *o = &out->options;
+	const struct {
+		char **at;
+		const char *text;
+	} all[] = {
+		{&o->user, s->user},
+		{&o->password, s->password},
+		{&o->sentinel_user, s->sentinel_user},
+		{&o->sentinel_password, s->sentinel_password},
+		{&o->channel_prefix, s->channel_prefix},
+		{&o->tls_ca_file, s->tls_ca},
+		{&o->tls_certificate_file, s->tls_certificate},
+		{&o->tls_key_file, s->tls_key},
+		{&out->key_prefix, s->key_prefix},
+		{&out->streams, s->streams},
+		{&out->streams_directory, s->streams_directory},
+		{&out->streams_command, s->streams_command},
+		{&out->node_id, s->node_id},
+	};
+	int rc = HALIBUT_OK;
+
+	for (size_t i = 0; rc == HALIBUT_OK && i < sizeof(all) / sizeof(all[0]);
+	     i++)
+		rc = replace(all[i].at, all[i].text);
+	return rc;
+}
+
+static int resolve_wrappers(const struct hbt_queue_settings *s,
+                            struct hbt_redis_settings *out,
+                            struct halibut_error *err)
+{
+	int rc = HALIBUT_OK;
+
+	for (size_t i = 0; rc == HALIBUT_OK && i < s->n_wrappers; i++)
+		rc = hbt_redis_settings_set(out, "wrapper", s->wrappers[i],
+		                            err);
+	return rc;
+}
+
+int hbt_queue_settings_resolve(const struct hbt_queue_settings *s,
+                               struct hbt_redis_settings *out,
+                               struct halibut_error *err)
+{
+	struct hbt_redis_options *o = &out->options;
 	int rc;
 
-	hbt_redis_options_init(o);
-	o->connect_timeout_ms = s->connect_timeout_ms;
-	o->command_timeout_ms = s->command_timeout_ms;
+	hbt_redis_settings_init(out);
+	if (s->connect_timeout_ms > 0)
+		o->connect_timeout_ms = s->connect_timeout_ms;
+	if (s->command_timeout_ms > 0)
+		o->command_timeout_ms = s->command_timeout_ms;
 	if ((rc = hbt_redis_options_parse(o, s->url, err)) != HALIBUT_OK)
 		return rc;
 	if (s->database >= 0)
 		o->database = (unsigned)s->database;
 	if (s->tls_insecure)
 		o->tls_insecure = true;
-	if (replace(&o->user, s->user) != HALIBUT_OK ||
-	    replace(&o->password, s->password) != HALIBUT_OK ||
-	    replace(&o->sentinel_user, s->sentinel_user) != HALIBUT_OK ||
-	    replace(&o->sentinel_password, s->sentinel_password) !=
-	            HALIBUT_OK ||
-	    replace(&o->channel_prefix, s->channel_prefix) != HALIBUT_OK ||
-	    replace(&o->tls_ca_file, s->tls_ca) != HALIBUT_OK ||
-	    replace(&o->tls_certificate_file, s->tls_certificate) !=
-	            HALIBUT_OK ||
-	    replace(&o->tls_key_file, s->tls_key) != HALIBUT_OK)
+	out->pattern_responses = !s->own_response_pulses;
+	out->streams_max_bytes = s->streams_max_bytes;
+	out->times = s->times;
+	if (resolve_texts(s, out) != HALIBUT_OK)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
-	return HALIBUT_OK;
-}
-
-void hbt_queue_settings_store(const struct hbt_queue_settings *s,
-                              struct hbt_store_config *config)
-{
-	*config = (struct hbt_store_config){
-		.kind = s->streams,
-		.key_prefix = s->key_prefix,
-		.directory = s->streams_directory,
-		.command = s->streams_command,
-		.max_total_bytes = s->streams_max_bytes,
-		.max_metadata_bytes = s->streams_max_bytes,
-		.program_timeout_ms = 60000,
-	};
+	if ((rc = resolve_wrappers(s, out, err)) != HALIBUT_OK)
+		return rc;
+	return hbt_redis_settings_check(out, err);
 }

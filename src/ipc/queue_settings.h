@@ -7,8 +7,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
-#include "redis/options.h"
-#include "store/store.h"
+#include "queue/redis_setup.h"
 
 struct hbt_queue_settings { /* strings malloced; NULL: not set */
 	char *url;
@@ -26,6 +25,7 @@ struct hbt_queue_settings { /* strings malloced; NULL: not set */
 	char **wrappers;
 	size_t n_wrappers;
 	bool own_response_pulses; /* each call subscribes to its own */
+	struct hbt_redis_times times;
 
 	/* What may wait to be collected, of the requests of this node. */
 	int max_waiting_requests, max_waiting_requests_per_endpoint;
@@ -40,14 +40,12 @@ void hbt_queue_settings_get(struct hbt_rd *r, struct hbt_queue_settings *s);
 void hbt_queue_settings_fini(struct hbt_queue_settings *s); /* wipes secrets */
 
 /*
- * Where Redis is, out of url and what is said beside it. fini o in every
- * case. HALIBUT_EINVAL with what is wrong, never with a password.
+ * What makes the queue: url, with what is said beside it in front of what it
+ * says. fini out in every case. HALIBUT_EINVAL with what is wrong, never with
+ * a password.
  */
-int hbt_queue_settings_redis(const struct hbt_queue_settings *s,
-                             struct hbt_redis_options *o,
-                             struct halibut_error *err);
-/* The texts stay those of s. */
-void hbt_queue_settings_store(const struct hbt_queue_settings *s,
-                              struct hbt_store_config *config);
+int hbt_queue_settings_resolve(const struct hbt_queue_settings *s,
+                               struct hbt_redis_settings *out,
+                               struct halibut_error *err);
 
 #endif

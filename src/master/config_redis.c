@@ -13,6 +13,7 @@
 
 #define SECOND ((uint64_t)1000)
 #define MINUTE (60 * SECOND)
+#define DAY (24 * 60 * MINUTE)
 #define KIB ((uint64_t)1024)
 #define TIB (1024 * 1024 * 1024 * KIB)
 #define MAX_PASSWORD 4096
@@ -85,8 +86,12 @@ static int check_pattern(const char *text, struct halibut_error *err)
 	{name, HBT_SETTING_TEXT, AT(field), 0, 0, preset, false, check}
 #define PATH(name, field)                                                      \
 	{name, HBT_SETTING_PATH, AT(field), 0, 0, NULL, false, check_filled}
-#define TIME(name, field, preset)                                              \
-	{name, HBT_SETTING_TIME, AT(field), 100, MINUTE, preset, false, NULL}
+#define TIME(name, field, min, max, preset)                                    \
+	{name, HBT_SETTING_TIME, AT(field), min, max, preset, false, NULL}
+/* One of the times by which the nodes of a queue understand each other. */
+#define NODE_TIME(name, preset)                                                \
+	{#name, HBT_SETTING_TIME, AT(redis.times.name##_ms), 10, 7 * DAY,      \
+	 preset, false, NULL}
 #define LIST(name, field, check)                                               \
 	{name, HBT_SETTING_LIST, AT(field), 0, 0, NULL, false, check}
 
@@ -105,8 +110,8 @@ const struct hbt_setting hbt_redis_table[] = {
 	PATH("tls_key", redis.tls_key),
 	{"tls_insecure", HBT_SETTING_FLAG, AT(redis.tls_insecure), 0, 0, "no",
 	 false, NULL},
-	TIME("connect_timeout", redis.connect_timeout_ms, "5s"),
-	TIME("command_timeout", redis.command_timeout_ms, "5s"),
+	TIME("connect_timeout", redis.connect_timeout_ms, 100, MINUTE, "5s"),
+	TIME("command_timeout", redis.command_timeout_ms, 100, MINUTE, "5s"),
 	TEXT("streams", redis.streams, "redis", check_streams),
 	PATH("streams_directory", redis.streams_directory),
 	TEXT("streams_command", redis.streams_command, NULL, check_filled),
@@ -115,6 +120,19 @@ const struct hbt_setting hbt_redis_table[] = {
 	LIST("wrappers", wrappers, check_wrapper),
 	TEXT("response_pulses", response_pulses, "auto", check_pulses),
 	LIST("memory_endpoints", memory_endpoints, check_pattern),
+	NODE_TIME(heartbeat_delay, "7s"),
+	NODE_TIME(heartbeat_interval, "15s"),
+	NODE_TIME(sender_gone, "90s"),
+	NODE_TIME(receiver_gone, "60s"),
+	NODE_TIME(sweep, "15s"),
+	NODE_TIME(retry_window, "30s"),
+	NODE_TIME(request_ttl_surcharge, "120s"),
+	NODE_TIME(list_ttl, "1d"),
+	NODE_TIME(response_ttl, "20min"),
+	NODE_TIME(cancel_marker_ttl, "15min"),
+	NODE_TIME(data_loss_check, "60s"),
+	NODE_TIME(data_loss_ttl, "8h"),
+	NODE_TIME(data_loss_wait, "30s"),
 	{NULL, HBT_SETTING_TEXT, 0, 0, 0, NULL, false, NULL},
 };
 #define N_SETTINGS (sizeof(hbt_redis_table) / sizeof(hbt_redis_table[0]) - 1)

@@ -119,8 +119,11 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 {
 	struct hbt_master *m = arg;
 
-	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
+	if (w->link.kind == HBT_PEER_QUEUE_WORKER) {
 		hbt_share_detach(m->share);
+		json_decref(m->queue_state);
+		m->queue_state = NULL;
+	}
 	forget_link(m, &w->link);
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);

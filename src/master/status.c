@@ -79,42 +79,88 @@ static json_t *worker_list(const struct hbt_master *m)
 	return list;
 }
 
-struct walk {
-	const struct hbt_master *m;
-	json_t *list;
-};
-
-static void add_queue(void *arg, struct hbt_queue *q)
+/* What waits of an endpoint in Redis, if anything does. */
+static json_t *in_redis(const struct hbt_master *m, const char *key)
 {
-	const struct walk *walk = arg;
-	size_t connections, busy, takers, at_work;
-	struct hbt_queue_counts n;
+	return json_object_get(json_object_get(m->queue_state, "queues"), key);
+}
+
+static uint64_t int_of(json_t *o, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(o, name));
+}
+
+/* What waits here and, pushed by this node or (queued) by any, in Redis. */
+static void add_waiting(json_t *o, const struct hbt_master *m, const char *key,
+                        const struct hbt_queue_counts *n)
+{
+	json_t *redis = in_redis(m, key);
+	uint64_t oldest = int_of(redis, "oldest_waiting_ms");
+
+	if ((uint64_t)n->oldest_waiting_ms > oldest)
+		oldest = (uint64_t)n->oldest_waiting_ms;
+	set_int(o, "waiting", n->waiting + int_of(redis, "waiting"));
+	set_int(o, "waiting_bytes",
+	        n->waiting_bytes + int_of(redis, "waiting_bytes"));
+	set_int(o, "oldest_waiting_ms", oldest);
+	if (m->queue_state != NULL && hbt_share_has(m->share, key))
+		set_int(o, "queued", int_of(redis, "queued"));
+	else
+		json_object_set_new(o, "queued", json_null());
+}
+
+static void add_subscription(json_t *list, const struct hbt_master *m,
+                             struct hbt_queue *q, const char *key)
+{
+	size_t connections = 0, busy = 0, takers = 0, at_work = 0;
+	struct hbt_queue_counts n = {0};
 	json_t *o = json_object();
 
-	q->ops->counts(q, &n);
-	hbt_subscriptions_count(walk->m->subscriptions, q, &connections, &busy);
-	hbt_hosted_count(walk->m->hosted, q, &takers, &at_work);
-	set_text(o, "uri", q->key);
+	if (q != NULL) {
+		q->ops->counts(q, &n);
+		hbt_subscriptions_count(m->subscriptions, q, &connections,
+		                        &busy);
+		hbt_hosted_count(m->hosted, q, &takers, &at_work);
+	}
+	set_text(o, "uri", key);
 	set_int(o, "connections", connections);
 	set_int(o, "hosted", takers);
 	set_int(o, "busy", busy + at_work);
 	set_int(o, "idle", n.takers);
-	set_int(o, "waiting", n.waiting);
-	set_int(o, "waiting_bytes", n.waiting_bytes);
-	set_int(o, "oldest_waiting_ms", (uint64_t)n.oldest_waiting_ms);
+	add_waiting(o, m, key, &n);
 	set_int(o, "collected", n.collected);
 	set_int(o, "answered", n.answered);
 	set_int(o, "failed", n.failed);
 	set_int(o, "not_collected", n.not_collected);
 	set_int(o, "cancelled", n.cancelled);
-	json_array_append_new(walk->list, o);
+	json_array_append_new(list, o);
+}
+
+struct walk {
+	const struct hbt_master *m;
+	json_t *list;
+	json_t *rest; /* queues of Redis that are not in list */
+};
+
+static void add_queue(void *arg, struct hbt_queue *q)
+{
+	const struct walk *walk = arg;
+
+	add_subscription(walk->list, walk->m, q, q->key);
+	json_object_del(walk->rest, q->key);
 }
 
 static json_t *subscription_list(const struct hbt_master *m)
 {
 	struct walk walk = {.m = m, .list = json_array()};
+	const char *key;
+	json_t *queue;
 
+	walk.rest = json_copy(json_object_get(m->queue_state, "queues"));
 	hbt_switchboard_each(m->switchboard, add_queue, &walk);
+	json_object_foreach(walk.rest, key, queue)
+		add_subscription(walk.list, m, NULL, key);
+	json_decref(walk.rest);
 	return walk.list;
 }
 
@@ -192,6 +238,25 @@ static void set_time(json_t *o, const char *name, time_t at)
 	set_text(o, name, text);
 }
 
+/* As the queue worker has it. */
+static json_t *redis(const struct hbt_master *m)
+{
+	json_t *o;
+
+	if (m->share == NULL)
+		return json_null();
+	if (m->queue_state != NULL) {
+		o = json_copy(m->queue_state);
+		json_object_del(o, "queues");
+		return o;
+	}
+	o = json_object();
+	set_text(o, "key_prefix", m->cfg->redis.key_prefix);
+	json_object_set_new(o, "reachable", json_false());
+	set_text(o, "last_error", "the queue worker does not run");
+	return o;
+}
+
 json_t *hbt_status(struct hbt_master *m)
 {
 	static const char *const states[] = {"running", "draining", "closing",
@@ -217,6 +282,7 @@ json_t *hbt_status(struct hbt_master *m)
 	json_object_set_new(doc, "routes", route_list(m->cfg));
 	json_object_set_new(doc, "services", service_list(m->cfg));
 	json_object_set_new(doc, "polls", poll_list(m->cfg));
+	json_object_set_new(doc, "redis", redis(m));
 	json_object_set_new(doc, "calls", call_counts(m));
 	return doc;
 }

@@ -13,12 +13,14 @@ void hbt_redis_settings_init(struct hbt_redis_settings *s)
 	memset(s, 0, sizeof(*s));
 	hbt_redis_options_init(&s->options);
 	s->pattern_responses = true;
+	hbt_redis_times_init(&s->times);
 }
 
 void hbt_redis_settings_fini(struct hbt_redis_settings *s)
 {
 	hbt_redis_options_fini(&s->options);
 	free(s->key_prefix);
+	free(s->node_id);
 	free(s->streams);
 	free(s->streams_directory);
 	free(s->streams_command);
@@ -166,6 +168,28 @@ static int check_streams(const struct hbt_redis_settings *s,
 	                     kind);
 }
 
+/* A node that is alive must not look as if it were not. */
+static int check_times(const struct hbt_redis_times *t,
+                       struct halibut_error *err)
+{
+	int64_t silence = t->heartbeat_delay_ms > t->heartbeat_interval_ms
+	                          ? t->heartbeat_delay_ms
+	                          : t->heartbeat_interval_ms;
+
+	if (t->sender_gone_ms <= silence || t->receiver_gone_ms <= silence)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "sender_gone and receiver_gone must be "
+		                     "longer than heartbeat_delay and "
+		                     "heartbeat_interval, or nodes that are "
+		                     "alive look dead");
+	if (t->data_loss_ttl_ms <= t->data_loss_check_ms)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "data_loss_ttl must be longer than "
+		                     "data_loss_check, or data looks lost that "
+		                     "is not");
+	return HALIBUT_OK;
+}
+
 int hbt_redis_settings_check(const struct hbt_redis_settings *s,
                              struct halibut_error *err)
 {
@@ -183,7 +207,8 @@ int hbt_redis_settings_check(const struct hbt_redis_settings *s,
 		return hbt_error_set(err, HALIBUT_EINVAL,
 		                     "tls_certificate and tls_key are needed "
 		                     "together");
-	return check_streams(s, err);
+	return check_streams(s, err) != 0 ? HALIBUT_EINVAL
+	                                  : check_times(&s->times, err);
 }
 
 static int make_store(struct hbt_redis_setup *setup, struct event_base *base,
@@ -210,14 +235,15 @@ static int make_node(struct hbt_redis_setup *setup, struct event_base *base,
 {
 	struct hbt_redis_node_config config = {
 		.key_prefix = s->key_prefix,
+		.node_id = s->node_id,
 		.redis = setup->redis,
 		.store = setup->store,
 		.wrappers = setup->wrappers,
 		.limits = limits,
+		.times = s->times,
 		.pattern_responses = s->pattern_responses,
 	};
 
-	hbt_redis_times_init(&config.times);
 	return hbt_redis_node_new(&setup->node, base, &config);
 }
 

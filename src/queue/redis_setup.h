@@ -18,9 +18,12 @@ struct hbt_redis_settings {
 	char **wrappers;
 	size_t n_wrappers;
 	bool pattern_responses;
+	char *node_id; /* GUID text; NULL: random */
+	struct hbt_redis_times times;
 };
 
-/* The defaults: no server, no prefix; streams in Redis. */
+/* The defaults: no server, no prefix; streams in Redis; the times of the
+ * specification. */
 void hbt_redis_settings_init(struct hbt_redis_settings *s);
 void hbt_redis_settings_fini(struct hbt_redis_settings *s); /* wipes */
 

@@ -1,64 +1,63 @@
 /* Redis, and what stands on it. */
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "worker.h"
 
-#define PROGRAM_TIMEOUT_MS 60000
-
-static void describe(const struct worker *w)
+static void describe(const struct hbt_redis_settings *s)
 {
 	char text[512];
 
-	hbt_redis_options_describe(&w->options, text, sizeof(text));
+	hbt_redis_options_describe(&s->options, text, sizeof(text));
 	log_info("the queue is in Redis at %s, key prefix %s, DataStreams in "
 	         "%s",
-	         text, w->queue.key_prefix, w->queue.streams);
+	         text, s->key_prefix, s->streams);
 }
 
-static int start_node(struct worker *w)
+/* What Redis shows of us: CLIENT LIST. It takes no spaces. */
+static int name_connections(struct worker *w, struct hbt_redis_options *o)
 {
-	struct hbt_redis_node_config config = {
-		.key_prefix = w->queue.key_prefix,
-		.node_id = w->queue.node_id,
-		.redis = w->redis,
-		.store = w->store,
-		.wrappers = w->wrappers,
-		.limits = &w->settings.limits,
-		.pattern_responses = !w->queue.own_response_pulses,
-	};
+	char *name;
 
-	hbt_redis_times_init(&config.times);
-	config.times.idle_look_ms =
+	if (o->client_name != NULL)
+		return HALIBUT_OK;
+	if (asprintf(&name, "halibutd-%s", w->settings.node) < 0)
+		return HALIBUT_ENOMEM;
+	for (char *p = name; *p != '\0'; p++)
+		if (!isgraph((unsigned char)*p))
+			*p = '-';
+	o->client_name = name;
+	return HALIBUT_OK;
+}
+
+static int start_queue(struct worker *w, struct hbt_redis_settings *s,
+                       struct halibut_error *err)
+{
+	int rc = hbt_queue_settings_resolve(&w->queue, s, err);
+
+	if (rc != HALIBUT_OK ||
+	    (rc = name_connections(w, &s->options)) != HALIBUT_OK)
+		return rc;
+	s->times.idle_look_ms =
 		w->settings.limits.polling_queue_wait_timeout_ms;
-	return hbt_redis_node_new(&w->node, w->base, &config);
+	describe(s);
+	return hbt_redis_setup_new(&w->setup, w->base, w->dns, s,
+	                           &w->settings.limits, err);
 }
 
 int backend_start(struct worker *w, struct halibut_error *err)
 {
-	struct hbt_store_config store;
+	struct hbt_redis_settings s;
 	int rc;
 
-	rc = hbt_queue_settings_redis(&w->queue, &w->options, err);
+	rc = start_queue(w, &s, err);
+	hbt_redis_settings_fini(&s);
 	if (rc != HALIBUT_OK)
 		return rc;
-	describe(w);
-	if ((rc = hbt_redis_new(&w->redis, w->base, w->dns, &w->options,
-	                        err)) != HALIBUT_OK)
-		return rc;
-	hbt_queue_settings_store(&w->queue, &store);
-	if ((rc = hbt_store_new(&w->store, w->base, w->redis, &store, err)) !=
-	    HALIBUT_OK)
-		return rc;
-	rc = hbt_wrappers_new(&w->wrappers, w->base,
-	                      (const char *const *)w->queue.wrappers,
-	                      w->queue.n_wrappers,
-	                      w->settings.limits.max_message_bytes,
-	                      PROGRAM_TIMEOUT_MS, err);
-	if (rc != HALIBUT_OK || (rc = start_node(w)) != HALIBUT_OK)
-		return rc;
-	w->switchboard =
-		hbt_switchboard_new(w->base, hbt_redis_queue_factory, w->node);
+	w->switchboard = hbt_switchboard_new(w->base, hbt_redis_queue_factory,
+	                                     w->setup->node);
 	if (w->switchboard == NULL)
 		return HALIBUT_ENOMEM;
 	return HALIBUT_OK;
@@ -67,8 +66,5 @@ int backend_start(struct worker *w, struct halibut_error *err)
 void backend_free(struct worker *w)
 {
 	hbt_switchboard_free(&w->switchboard);
-	hbt_redis_node_free(&w->node);
-	hbt_wrappers_free(&w->wrappers);
-	hbt_store_free(&w->store);
-	hbt_redis_free(&w->redis);
+	hbt_redis_setup_free(&w->setup);
 }

@@ -109,7 +109,8 @@ static void on_queue_settings(struct worker *w, struct hbt_rd *r)
 	rc = hbt_rd_finish(r);
 	if (rc == HALIBUT_OK)
 		rc = backend_start(w, &err);
-	if (rc == HALIBUT_OK && (rc = nodes_start(w)) == HALIBUT_OK)
+	if (rc == HALIBUT_OK && (rc = nodes_start(w)) == HALIBUT_OK &&
+	    (rc = lengths_start(w)) == HALIBUT_OK)
 		rc = state_start(w);
 	if (rc != HALIBUT_OK) {
 		log_error("the section redis cannot be applied: %s",
@@ -261,7 +262,6 @@ void worker_fini(struct worker *w)
 	free(w->state_told);
 	hbt_settings_fini(&w->settings);
 	hbt_queue_settings_fini(&w->queue);
-	hbt_redis_options_fini(&w->options);
 	if (w->dns != NULL)
 		evdns_base_free(w->dns, 0);
 	if (w->base != NULL) {

@@ -365,13 +365,3 @@ void collect_free(struct worker *w)
 	while (w->endpoints != NULL)
 		endpoint_free(w, w->endpoints);
 }
-
-void collect_each(struct worker *w,
-                  void (*fn)(void *arg, const char *key, size_t credits),
-                  void *arg)
-{
-	struct endpoint *e;
-
-	for (e = w->endpoints; e != NULL; e = e->hh.next)
-		fn(arg, e->queue->key, e->n_offered);
-}

@@ -206,7 +206,7 @@ void enqueue_cancel(struct worker *w, uint32_t id)
 
 	HASH_FIND(hh, w->enqueued, &id, sizeof(id), e);
 	if (e != NULL)
-		hbt_pending_cancel(&e->pending); /* failed() follows inside */
+		hbt_pending_cancel_soon(&e->pending); /* e may be gone */
 }
 
 void enqueue_drain(struct worker *w)

@@ -1,11 +1,11 @@
 /*
- * Which nodes share this queue, and how much waits in it: for the status. Each
- * node keeps a key of its own, which expires when it no longer renews it, and
- * its name in an index by time; no command walks the whole of Redis. All of
- * it is best effort, and no other program looks at these keys.
+ * Which nodes share this queue: for the status. Each node keeps a key of its
+ * own, which expires when it is no longer renewed, and its id in an index by
+ * time; no command walks the whole of Redis. All of it is best effort, and no
+ * other program looks at these keys: names of .NET nodes never end like that.
  *
- *   {keyPrefix}:HalibutNodes:{node id}   JSON, 45 s
- *   {keyPrefix}:HalibutNodes             sorted set: id by time of renewal
+ *   {keyPrefix}:HalibutRedis:string:HalibutNodes::{node id}   JSON, 45 s
+ *   {keyPrefix}:HalibutRedis:zset:HalibutNodes   ids by time of renewal, 1 h
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,28 +16,24 @@
 #include "base/log.h"
 #include "worker.h"
 
+#define TICK_S 1
 #define RENEWAL_S 15
+#define LOOK_S 10 /* 2 + n commands */
 #define EXPIRY_S 45
-#define LOOK_S 5
 /* Clocks of nodes differ: only what nobody's clock would call young. */
-#define FORGET_MS ((int64_t)3600 * 1000)
+#define FORGET_S 3600
 #define MAX_NODES 100
-#define MAX_LENGTHS 1000 /* endpoints that are asked about at a time */
 
 struct nodes {
 	struct worker *w;
 	struct event *timer;
-	unsigned turn; /* of LOOK_S each */
-	bool refused;  /* the ACL does not allow it: not tried again */
-	char *prefix, *own; /* keys */
+	bool up;       /* as the tick last saw Redis */
+	unsigned tick; /* since it came up */
+	bool refused;  /* the ACL does not allow it */
+	char *prefix, *index_key, *own; /* prefix: of each node's key */
 	char *description;
-	struct hbt_redis_batch *renewal, *index, *look, *lengths;
+	struct hbt_redis_batch *renewal, *index, *look;
 	json_t *list;
-	json_t *length_by_key;
-	/* The endpoints that lengths asks about, in order. */
-	char **keys;
-	size_t n_keys;
-	size_t skip; /* where the next round begins */
 };
 
 static int64_t wall_ms(void)
@@ -56,9 +52,13 @@ static void note(struct nodes *n, const struct halibut_error *err)
 	}
 	n->refused = true;
 	log_info("redis: the status does not show the other nodes: %s. To see "
-	         "them, allow +zadd +zrem +zrangebyscore +zremrangebyscore +set "
-	         "+get +del on ~%s*, and +llen",
-	         err->message, n->prefix);
+	         "them, allow +zadd +zrem +zrangebyscore +zremrangebyscore",
+	         err->message);
+}
+
+static int64_t forgotten_ms(void)
+{
+	return wall_ms() - (int64_t)FORGET_S * 1000;
 }
 
 /* ---- Who we are ---- */
@@ -98,16 +98,17 @@ static void on_renewed(void *arg, redisReply **replies, size_t n,
 
 static void renew(struct nodes *n)
 {
-	struct hbt_redis_batch *b = hbt_redis_batch_new(n->w->redis);
+	struct hbt_redis_batch *b = hbt_redis_batch_new(n->w->setup->redis);
 
 	if (b == NULL)
 		return;
 	hbt_redis_batch_add(b, "SET %s %s EX %d", n->own, n->description,
 	                    EXPIRY_S);
-	hbt_redis_batch_add(b, "ZADD %s %lld %s", n->prefix,
+	hbt_redis_batch_add(b, "ZADD %s %lld %s", n->index_key,
 	                    (long long)wall_ms(), n->w->queue.node_id);
-	hbt_redis_batch_add(b, "ZREMRANGEBYSCORE %s -inf %lld", n->prefix,
-	                    (long long)(wall_ms() - FORGET_MS));
+	hbt_redis_batch_add(b, "ZREMRANGEBYSCORE %s -inf %lld", n->index_key,
+	                    (long long)forgotten_ms());
+	hbt_redis_batch_add(b, "EXPIRE %s %d", n->index_key, FORGET_S);
 	n->renewal = b;
 	hbt_redis_batch_send(b, 0, on_renewed, n);
 }
@@ -125,14 +126,14 @@ static void on_signed_off(void *arg, redisReply **replies, size_t n,
 
 void nodes_sign_off(struct worker *w)
 {
-	struct hbt_redis_batch *b = hbt_redis_batch_new(w->redis);
+	struct hbt_redis_batch *b = hbt_redis_batch_new(w->setup->redis);
 	struct nodes *n = w->nodes;
 
 	if (b == NULL)
 		return;
 	event_del(n->timer);
 	hbt_redis_batch_add(b, "DEL %s", n->own);
-	hbt_redis_batch_add(b, "ZREM %s %s", n->prefix, w->queue.node_id);
+	hbt_redis_batch_add(b, "ZREM %s %s", n->index_key, w->queue.node_id);
 	hbt_redis_batch_send(b, 0, on_signed_off, n);
 }
 
@@ -216,120 +217,68 @@ static void on_index(void *arg, redisReply **replies, size_t n,
 	    replies[0]->elements == 0 ||
 	    (l = copy_index(nodes, replies[0])) == NULL)
 		return;
-	b = l->n > 0 ? hbt_redis_batch_new(nodes->w->redis) : NULL;
+	b = l->n > 0 ? hbt_redis_batch_new(nodes->w->setup->redis) : NULL;
 	if (b == NULL) {
 		free_index(l->ids, l->n);
 		free(l);
 		return;
 	}
 	for (size_t i = 0; i < l->n; i++)
-		hbt_redis_batch_add(b, "GET %s:%s", nodes->prefix, l->ids[i]);
+		hbt_redis_batch_add(b, "GET %s%s", nodes->prefix, l->ids[i]);
 	nodes->look = b;
 	hbt_redis_batch_send(b, 0, on_looked_up, l);
 }
 
 static void look(struct nodes *n)
 {
-	struct hbt_redis_batch *b = hbt_redis_batch_new(n->w->redis);
+	struct hbt_redis_batch *b = hbt_redis_batch_new(n->w->setup->redis);
 
 	if (b == NULL)
 		return;
 	hbt_redis_batch_add(b, "ZRANGEBYSCORE %s %lld +inf LIMIT 0 %d",
-	                    n->prefix, (long long)(wall_ms() - FORGET_MS),
+	                    n->index_key, (long long)forgotten_ms(),
 	                    MAX_NODES);
 	n->index = b;
 	hbt_redis_batch_send(b, 0, on_index, n);
 }
 
-/* ---- How much waits ---- */
-
-static void forget_keys(struct nodes *n)
-{
-	for (size_t i = 0; i < n->n_keys; i++)
-		free(n->keys[i]);
-	n->n_keys = 0;
-}
-
-static void on_lengths(void *arg, redisReply **replies, size_t count,
-                       const struct halibut_error *err)
-{
-	struct nodes *n = arg;
-
-	n->lengths = NULL;
-	if (err != NULL)
-		note(n, err);
-	for (size_t i = 0; err == NULL && i < count && i < n->n_keys; i++)
-		if (replies[i]->type == REDIS_REPLY_INTEGER)
-			json_object_set_new(n->length_by_key, n->keys[i],
-			                    json_integer(replies[i]->integer));
-	forget_keys(n);
-}
-
-struct pick {
-	struct nodes *n;
-	size_t i;
-};
-
-/* The next ones of all, so that each has its turn. */
-static void pick_key(void *arg, const char *key, size_t credits)
-{
-	struct pick *pick = arg;
-	struct nodes *n = pick->n;
-
-	(void)credits;
-	if (pick->i++ < n->skip || n->n_keys == MAX_LENGTHS)
-		return;
-	if ((n->keys[n->n_keys] = strdup(key)) != NULL)
-		n->n_keys++;
-}
-
-static void measure(struct nodes *n)
-{
-	struct pick pick = {.n = n};
-	struct hbt_redis_batch *b;
-
-	collect_each(n->w, pick_key, &pick);
-	n->skip = n->skip + n->n_keys < pick.i ? n->skip + n->n_keys : 0;
-	if (n->skip == 0 && pick.i <= MAX_LENGTHS)
-		json_object_clear(n->length_by_key); /* some may be gone */
-	b = n->n_keys > 0 ? hbt_redis_batch_new(n->w->redis) : NULL;
-	if (b == NULL) {
-		forget_keys(n);
-		return;
-	}
-	for (size_t i = 0; i < n->n_keys; i++)
-		hbt_redis_batch_add(
-			b,
-			"LLEN %s:HalibutRedis:list:octopus::server::halibut"
-			"::PendingRequestGuidsQueue::%s",
-			n->w->queue.key_prefix, n->keys[i]);
-	n->lengths = b;
-	hbt_redis_batch_send(b, 0, on_lengths, n);
-}
-
 /* ---- ---- */
 
-static void on_turn(evutil_socket_t fd, short what, void *arg)
+static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct nodes *n = arg;
 	struct hbt_redis_state s;
 
 	(void)fd;
 	(void)what;
-	hbt_redis_state(n->w->redis, &s);
-	if (!s.commands_up || n->refused)
+	hbt_redis_state(n->w->setup->redis, &s);
+	if (!n->up)
+		n->tick = 0, n->refused = false;
+	n->up = s.commands_up;
+	if (!n->up || n->refused)
 		return;
-	if (n->turn++ % (RENEWAL_S / LOOK_S) == 0 && n->renewal == NULL)
+	if (n->tick % RENEWAL_S == 0 && n->renewal == NULL)
 		renew(n);
-	if (n->index == NULL && n->look == NULL)
+	/* Soon after the first renewal, too: nodes often start together. */
+	if ((n->tick == 1 || n->tick == 3 || n->tick % LOOK_S == 0) &&
+	    n->index == NULL && n->look == NULL)
 		look(n);
-	if (n->lengths == NULL)
-		measure(n);
+	n->tick++;
+}
+
+static char *name(const struct worker *w, const char *rest, const char *id)
+{
+	char *text;
+
+	if (asprintf(&text, "%s:HalibutRedis:%s%s", w->queue.key_prefix, rest,
+	             id) < 0)
+		return NULL;
+	return text;
 }
 
 int nodes_start(struct worker *w)
 {
-	static const struct timeval pause = {.tv_sec = LOOK_S};
+	static const struct timeval pause = {.tv_sec = TICK_S};
 	struct nodes *n = calloc(1, sizeof(*n));
 
 	if (n == NULL)
@@ -337,19 +286,14 @@ int nodes_start(struct worker *w)
 	n->w = w;
 	w->nodes = n;
 	n->list = json_array();
-	n->length_by_key = json_object();
 	n->description = describe(w);
-	n->keys = calloc(MAX_LENGTHS, sizeof(*n->keys));
-	if (asprintf(&n->prefix, "%s:HalibutNodes", w->queue.key_prefix) < 0)
-		n->prefix = NULL;
-	if (asprintf(&n->own, "%s:HalibutNodes:%s", w->queue.key_prefix,
-	             w->queue.node_id) < 0)
-		n->own = NULL;
-	n->timer = event_new(w->base, -1, EV_PERSIST, on_turn, n);
-	if (n->list == NULL || n->length_by_key == NULL ||
-	    n->description == NULL || n->keys == NULL || n->prefix == NULL ||
-	    n->own == NULL || n->timer == NULL ||
-	    event_add(n->timer, &pause) != 0)
+	n->index_key = name(w, "zset:HalibutNodes", "");
+	n->prefix = name(w, "string:HalibutNodes::", "");
+	n->own = name(w, "string:HalibutNodes::", w->queue.node_id);
+	n->timer = event_new(w->base, -1, EV_PERSIST, on_tick, n);
+	if (n->list == NULL || n->description == NULL ||
+	    n->index_key == NULL || n->prefix == NULL || n->own == NULL ||
+	    n->timer == NULL || event_add(n->timer, &pause) != 0)
 		return HALIBUT_ENOMEM;
 	return HALIBUT_OK;
 }
@@ -361,11 +305,9 @@ void nodes_free(struct worker *w)
 	if (n == NULL)
 		return;
 	w->nodes = NULL;
-	forget_keys(n);
-	free(n->keys);
 	json_decref(n->list);
-	json_decref(n->length_by_key);
 	free(n->description);
+	free(n->index_key);
 	free(n->prefix);
 	free(n->own);
 	if (n->timer != NULL)
@@ -376,9 +318,4 @@ void nodes_free(struct worker *w)
 json_t *nodes_list(const struct worker *w)
 {
 	return json_deep_copy(w->nodes->list);
-}
-
-json_t *nodes_lengths(const struct worker *w)
-{
-	return json_deep_copy(w->nodes->length_by_key);
 }

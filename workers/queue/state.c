@@ -27,7 +27,7 @@ static void add_redis(const struct worker *w, json_t *o)
 {
 	struct hbt_redis_state s;
 
-	hbt_redis_state(w->redis, &s);
+	hbt_redis_state(w->setup->redis, &s);
 	set_text(o, "server", s.server);
 	set_text(o, "key_prefix", w->queue.key_prefix);
 	set_text(o, "streams", w->queue.streams);
@@ -53,7 +53,7 @@ static void add_node(const struct worker *w, json_t *o)
 {
 	struct hbt_redis_node_state s;
 
-	hbt_redis_node_state(w->node, &s);
+	hbt_redis_node_state(w->setup->node, &s);
 	set_int(o, "sending", s.sending);
 	set_int(o, "receiving", s.receiving);
 	set_int(o, "data_losses", s.data_losses);
@@ -73,7 +73,7 @@ static char *describe(const struct worker *w)
 	add_node(w, o);
 	json_object_set(o, "findings", w->findings);
 	json_object_set_new(o, "nodes", nodes_list(w));
-	json_object_set_new(o, "lengths", nodes_lengths(w));
+	json_object_set_new(o, "queues", lengths_list(w));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

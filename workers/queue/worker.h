@@ -8,7 +8,8 @@
  *   backend.c   Redis, and what stands on it: store, wrappers, queues
  *   enqueue.c   sources: requests of this node that go into a queue
  *   collect.c   sinks: requests of any node that a taker of this one gets
- *   nodes.c     which nodes there are, and how much waits
+ *   nodes.c     which nodes there are
+ *   lengths.c   how much waits, pushed by whichever node
  *   state.c     what the status shows of all that
  */
 #ifndef HBT_WORKER_QUEUE_H
@@ -22,7 +23,6 @@
 #include "ipc/ipc.h"
 #include "ipc/proto.h"
 #include "ipc/queue_settings.h"
-#include "queue/redis_queue.h"
 #include "queue/switchboard.h"
 
 struct enqueued; /* enqueue.c: a request that we have of the master */
@@ -39,12 +39,8 @@ struct worker {
 
 	struct hbt_settings settings;
 	struct hbt_queue_settings queue;
-	struct hbt_redis_options options;
 
-	struct hbt_redis *redis;
-	struct hbt_store *store;
-	struct hbt_wrappers *wrappers;
-	struct hbt_redis_node *node;
+	struct hbt_redis_setup *setup;
 	struct hbt_switchboard *switchboard;
 	json_t *findings; /* of the examination; NULL: not ended */
 
@@ -53,7 +49,8 @@ struct worker {
 	struct endpoint *endpoints; /* by the master's id */
 	uint32_t last_call;
 
-	struct nodes *nodes; /* nodes.c */
+	struct nodes *nodes;     /* nodes.c */
+	struct lengths *lengths; /* lengths.c */
 	bool signed_off;
 
 	/* Counted each second, and added to in between. */
@@ -102,18 +99,20 @@ void collect_drain(struct worker *w);
 size_t collect_busy(const struct worker *w);
 /* Before the switchboard's end. */
 void collect_free(struct worker *w);
-void collect_each(struct worker *w,
-                  void (*fn)(void *arg, const char *key, size_t credits),
-                  void *arg);
 
 /* nodes.c */
 int nodes_start(struct worker *w);
 /* This node leaves: its key is removed, best effort; ends the loop then. */
 void nodes_sign_off(struct worker *w);
 void nodes_free(struct worker *w);
-/* New references: the nodes, and how much waits of each endpoint. */
-json_t *nodes_list(const struct worker *w);
-json_t *nodes_lengths(const struct worker *w);
+json_t *nodes_list(const struct worker *w); /* a copy */
+
+/* lengths.c */
+int lengths_start(struct worker *w);
+void lengths_free(struct worker *w);
+/* By endpoint, new: "queued", of all nodes, and what of this one waits; those
+ * of which nothing waits are left out. */
+json_t *lengths_list(const struct worker *w);
 
 /* state.c */
 int state_start(struct worker *w);
