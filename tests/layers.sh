@@ -4,8 +4,8 @@
 cd "${top_srcdir:-.}" || exit 1
 
 layers='base wire net exchange redis store queue runtime ipc'
-tops='src/master src/ctl workers/connection workers/service workers/queue \
-workers/status'
+tops='src/master src/ctl workers/connection workers/service workers/queue
+	workers/status'
 
 n=0
 bad=0

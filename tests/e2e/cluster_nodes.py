@@ -1,4 +1,6 @@
-"""Several gateways on one Redis of their own, for end-to-end tests."""
+"""Several gateways on one Redis of their own, for end-to-end tests: each of
+them and Redis can be stopped, killed, frozen and started again.
+"""
 import atexit
 import os
 import re
@@ -8,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 
-from gateway import Node, PATIENCE, until
+from gateway import BUILD, Node, PATIENCE, until
 
 
 def has_redis():
@@ -21,6 +23,7 @@ class Redis:
     def __init__(self, *arguments):
         self.dir = tempfile.mkdtemp(prefix="halibut-redis-")
         self.path = os.path.join(self.dir, "socket")
+        self.log_path = os.path.join(self.dir, "log")
         self.url = "unix://" + self.path
         self.arguments = arguments
         self.process = None
@@ -30,11 +33,14 @@ class Redis:
     def start(self):
         self.process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", self.path,
-             "--save", "", "--dir", self.dir, *self.arguments],
-            stdout=subprocess.DEVNULL)
+             "--save", "", "--dir", self.dir, "--logfile", self.log_path,
+             *self.arguments], stdin=subprocess.DEVNULL)
         until(self.is_up, "redis-server answers")
 
     def is_up(self):
+        if self.process.poll() is not None:
+            with open(self.log_path, errors="replace") as f:
+                raise AssertionError("redis-server ended: " + f.read()[-2000:])
         try:
             return self.ask("PING") == "PONG"
         except OSError:
@@ -70,6 +76,10 @@ class Redis:
         return [k for k in self.ask("KEYS", pattern)
                 if "WatchForDataLoss" not in k and "HalibutNode" not in k]
 
+    def immortal(self):
+        """Keys that would stay for ever."""
+        return [k for k in self.ask("KEYS", "*") if self.ask("TTL", k) == "-1"]
+
     def commands(self):
         """How often each command was executed."""
         return {name: int(n) for name, n in re.findall(
@@ -91,6 +101,37 @@ class Redis:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class ClusterNode(Node):
+    """A node that can come back, at the same address."""
+
+    def __init__(self, *args, **kw):
+        super().__init__(*args, **kw)
+        self.base = self.base.replace('"127.0.0.1:0"',
+                                      f'"127.0.0.1:{self.port}"')
+        self.write_conf(self.extra)
+
+    def write_conf(self, extra):
+        self.extra = extra
+        super().write_conf(extra)
+
+    def come_back(self, wait=True):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [os.path.join(BUILD, "halibutd"), "-c", self.conf],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if wait:
+            until(self.workers_are_ready, "workers are ready")
+
+    def redis(self):
+        """What the status says of Redis; {} until it says something."""
+        return self.status().get("redis") or {}
+
+    def wait_redis(self, reachable=True):
+        until(lambda: self.redis().get("reachable") is reachable,
+              f"Redis is {'' if reachable else 'not '}reachable from "
+              f"{self.dir}")
+
+
 class Cluster:
     """n gateways on one Redis. more: lines of their section redis; extra:
     lines of their configuration."""
@@ -103,11 +144,13 @@ class Cluster:
                         % (self.redis.url, prefix, more))
         self.extra = extra
         self.options = node
+        self.directory = self.redis.dir  # for whatever a test puts there
         self.nodes = [self.new_node() for _ in range(n)]
 
     def new_node(self, extra=None):
-        return Node(self.section + (self.extra if extra is None else extra),
-                    **self.options)
+        return ClusterNode(
+            self.section + (self.extra if extra is None else extra),
+            **self.options)
 
     def restart(self, i, sig=signal.SIGKILL):
         """Ends node i and puts another in its place."""
@@ -120,4 +163,12 @@ class Cluster:
         for node in self.nodes:
             if node.process.poll() is None:
                 assert node.stop() == 0
+        self.redis.remove()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for node in self.nodes:
+            node.kill()
         self.redis.remove()
