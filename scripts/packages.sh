@@ -4,7 +4,8 @@
 #   need_packages build test || exit 1
 #
 # Groups: build (compile and link), test (everything ./check runs on top),
-# run (what ./quickstart uses beside the programs themselves), valgrind.
+# run (what ./quickstart uses beside the programs themselves), cluster (what
+# ./quickstart --cluster uses on top), valgrind.
 
 # One line a package: group, name, why.
 packages_table()
@@ -31,10 +32,12 @@ test  libclang-rt-dev   runtime of AddressSanitizer and UBSan
 test  llvm              llvm-symbolizer: names in sanitizer reports
 test  libcmocka-dev     cmocka: unit tests
 test  python3           end-to-end tests
+test  haproxy           the sample for a load balancer, tested for real
 test  redis-server      the Redis queue, tested for real
 test  procps            pgrep: which processes a test left behind
 test  jq                the example service program in shell
 run   python3           drives the demonstration
+cluster redis-server    the queue that the nodes share
 valgrind valgrind       memory checks of the normal build
 TABLE
 }

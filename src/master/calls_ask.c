@@ -68,6 +68,25 @@ static void carry_directly(struct hbt_call *call, struct hbt_link *to,
 	hbt_message_unref(&call->pending.msg); /* it will not come back */
 }
 
+void hbt_call_enqueue_taken(struct hbt_pending *p, struct hbt_link *worker)
+{
+	struct hbt_call *call = (struct hbt_call *)((char *)p -
+	                               offsetof(struct hbt_call, pending));
+	struct halibut_error err = {0};
+	int rc = hbt_call_carry(call, worker, HBT_CALL_ENQUEUE, put_uri,
+	                        p->queue->key);
+
+	if (rc == HALIBUT_OK)
+		return;
+	hbt_error_set(&err, rc,
+	              "The queue worker of the gateway does not take the "
+	              "request: %s; it was not sent",
+	              halibut_strerror(rc));
+	err.connection_state = HALIBUT_CONNECTION_CONNECTING;
+	hbt_pending_fail(p, &err);
+	halibut_error_clear(&err);
+}
+
 /* May one more wait? Else err names the limit. */
 static int check_room(struct hbt_call *call, struct hbt_queue *q,
                       struct halibut_error *err)
@@ -199,7 +218,8 @@ static void route(struct hbt_call *call, const struct ask *a)
 	else if (d.kind == HBT_ROUTE_HOSTED)
 		carry_directly(call, to->host(to->arg), HBT_CALL_SERVE, NULL,
 		               NULL);
-	else if (hbt_share_has(to->share, d.uri))
+	else if (hbt_share_has(to->share, d.uri) &&
+	         hbt_share_link(to->share) != NULL)
 		carry_directly(call, hbt_share_link(to->share),
 		               HBT_CALL_ENQUEUE, put_uri, d.uri);
 	else

@@ -68,6 +68,9 @@ typedef void (*hbt_call_put_target)(struct hbt_wr *w, const void *target);
 int hbt_call_carry(struct hbt_call *call, struct hbt_link *carrier,
                    enum hbt_call_how how, hbt_call_put_target put,
                    const void *target);
+/* The same for p, taken from the queue of a shared endpoint: it goes to the
+ * queue worker. Ends it when that fails. */
+void hbt_call_enqueue_taken(struct hbt_pending *p, struct hbt_link *worker);
 /* The carrier has nothing to do with it any more. */
 void hbt_call_drop_carrier(struct hbt_call *call);
 

@@ -1,10 +1,12 @@
 #include "master/share.h"
 
 #include <fnmatch.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/uri.h"
+#include "master/calls_private.h"
 #include "master/hash.h"
 
 struct hbt_share {
@@ -14,6 +16,7 @@ struct hbt_share {
 	bool stopped;
 	uint32_t last_id;
 	struct shared *list;
+	struct hbt_taker forwarder; /* what waited for the queue worker */
 };
 
 /* A memory queue, and what the queue worker knows of it. */
@@ -191,11 +194,48 @@ struct hbt_link *hbt_share_link(const struct hbt_share *share)
 	return share->stopped ? NULL : share->link;
 }
 
+/* While there was no queue worker, requests waited in memory for a taker of
+ * this node; now those of all nodes may have them. */
+static void forward(struct shared *s)
+{
+	struct hbt_queue_counts n;
+
+	for (;;) {
+		s->memory->ops->counts(s->memory, &n);
+		if (n.waiting == 0 || s->share->link == NULL)
+			return;
+		hbt_queue_offer(s->memory, &s->share->forwarder);
+	}
+}
+
+static void forward_one(struct hbt_taker *t, struct hbt_pending *p)
+{
+	struct hbt_share *share =
+		(struct hbt_share *)((char *)t -
+	                             offsetof(struct hbt_share, forwarder));
+
+	hbt_call_enqueue_taken(p, share->link);
+}
+
+static bool cancelled(struct hbt_taker *t, struct hbt_pending *p)
+{
+	struct hbt_call *call = (struct hbt_call *)((char *)p -
+	                               offsetof(struct hbt_call, pending));
+
+	(void)t;
+	hbt_ipc_send(call->carrier->ipc, HBT_IPC_CANCEL, call->carrier_id, NULL,
+	             0, -1);
+	hbt_call_drop_carrier(call);
+	return true;
+}
+
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 {
 	share->link = link;
-	for (struct shared *s = share->list; s != NULL; s = s->hh.next)
+	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
+		forward(s);
 		balance(s);
+	}
 }
 
 void hbt_share_detach(struct hbt_share *share)
@@ -265,6 +305,8 @@ struct hbt_share *hbt_share_new(struct event_base *base,
 		return NULL;
 	share->base = base;
 	share->cfg = cfg;
+	share->forwarder.deliver = forward_one;
+	share->forwarder.cancelled = cancelled;
 	return share;
 }
 
