@@ -20,6 +20,9 @@
 #define STREAMS_TTL_MS ((int64_t)3600 * 1000)
 #define FAREWELL_MS 120000
 #define LONGEST_POLL_MS 120000
+/* What was not answered by then is perhaps with a node that lost it: the sooner
+ * it is known to be collected, the sooner that is known. */
+#define FIRST_CHECK_MS 2000
 
 enum stage {
 	SEND_UNGUARDED, /* waits until Redis' data is watched over */
@@ -45,6 +48,7 @@ struct redis_send {
 	bool here;        /* that was this process */
 	bool wants_end;   /* its origin wants no answer any more */
 	bool late;        /* the time to collect it is over */
+	bool heard;       /* a heart beat of its receiver */
 	bool last_chance; /* the receiver is silent; one more look */
 	bool look_again, push_again;
 	bool wrapped, saved;
@@ -386,6 +390,18 @@ static void read_response(struct redis_send *s, const redisReply *r)
 
 static void look(struct redis_send *s);
 
+static const char *why_silent(const struct redis_send *s)
+{
+	return s->heard ? "Its heart beats came until then, so it stopped or "
+	                  "lost its connection to Redis. The service may have "
+	                  "executed the request."
+	                : "Not one heart beat came from the node that took the "
+	                  "request: it died at once, or could not read it. Look "
+	                  "into its log; a .NET node loses a request with types "
+	                  "that it does not know, which a client made for that "
+	                  "contract in its process registers.";
+}
+
 static void on_look(void *arg, redisReply **replies, size_t n,
                     const struct halibut_error *err)
 {
@@ -406,7 +422,7 @@ static void on_look(void *arg, redisReply **replies, size_t n,
 	}
 	if (s->last_chance) {
 		fail_with(s, HBT_REDIS_OFFLINE,
-		          err != NULL ? err->message : NULL, false);
+		          err != NULL ? err->message : why_silent(s), false);
 		return;
 	}
 	set_due(s);
@@ -488,6 +504,7 @@ static void on_beat(struct hbt_redis_listener *l, const char *channel,
 
 	(void)channel;
 	s->heard_ms = hbt_now_ms();
+	s->heard = true;
 	s->node->beats_in++;
 	if (s->p->progress != NULL &&
 	    hbt_beat_read(payload, len, s->p->progress, s->p) != HALIBUT_OK)
@@ -712,8 +729,9 @@ static void on_submitted(void *arg, redisReply **replies, size_t n,
 	s->stage = s->collected ? SEND_COLLECTED : SEND_WAITS;
 	s->since_ms = now;
 	s->check_ms = now + s->node->times.sweep_ms;
+	lower(&s->check_ms, now + FIRST_CHECK_MS);
 	s->look_wait_ms = s->node->times.sweep_ms;
-	s->look_ms = s->check_ms;
+	s->look_ms = now + s->look_wait_ms;
 	set_due(s);
 }
 
