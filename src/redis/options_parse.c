@@ -29,6 +29,13 @@ static int parse_item(struct hbt_redis_options *o, char *item, bool *quotable,
 	/* As StackExchange.Redis writes a Unix socket. */
 	if (item[0] == '!' && equals == NULL)
 		return hbt_redis_option_add_path(o, item + 1, err);
+	/* The rest of a password would be shown, and asked for in the DNS. */
+	if (equals == NULL && !*quotable && strchr(item, ':') == NULL)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "A server without a port follows the "
+		                     "password; name servers first, and give a "
+		                     "password that contains a comma in a "
+		                     "redis:// URL, with %%2C for the comma");
 	if (equals == NULL || equals == item)
 		return hbt_redis_option_add_server(o, item, *quotable, err);
 	*equals = '\0';

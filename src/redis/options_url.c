@@ -200,8 +200,9 @@ static int parse_path_url(struct hbt_redis_options *o, char *rest,
 		rc = decode(rest, "path", err);
 	if (rc == HALIBUT_OK)
 		rc = hbt_redis_option_add_path(o, rest, err);
+	/* A ? in a password ends the path too early. */
 	if (rc == HALIBUT_OK && query != NULL)
-		rc = parse_query(o, query, true, err);
+		rc = parse_query(o, query, strchr(query, '@') == NULL, err);
 	return rc;
 }
 
