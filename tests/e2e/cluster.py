@@ -6,7 +6,7 @@ import sys
 
 import halibut_wire as hw
 from cluster_nodes import Cluster, Redis, has_redis
-from gateway import ECHO, Client, Poller, echo_first, main, until
+from gateway import ECHO, SRC, Client, Poller, echo_first, main, until
 
 HOSTED = f'''
 service "IEchoService" {{ command = "{sys.executable} {ECHO}" }}
@@ -107,6 +107,47 @@ def test_a_queue_worker_that_dies_ends_its_calls_and_comes_back():
     Poller(a, "poll://other").serve(echo_first)
     a.wait_idle_poller("poll://other/")
     echo_through(b, "poll://other/", 10)
+    c.stop()
+
+
+def with_acl(words, more=""):
+    """A cluster whose nodes log in as a user with these rights."""
+    redis = Redis()
+    assert redis.ask("ACL", "SETUSER", "halibut", "on", ">secret",
+                     *words) == "OK"
+    path = os.path.join(redis.dir, "password")
+    with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as f:
+        f.write("secret\n")
+    c = Cluster(more=f'user = "halibut"\npassword_file = "{path}"\n{more}',
+                extra=HOSTED, redis=redis)
+    a, b = c.nodes
+    Poller(a, "poll://acl").serve(echo_first)
+    a.wait_idle_poller("poll://acl/")
+    for size in (10, 3 << 20):
+        echo_through(b, "poll://acl/", size)
+    hello(b, "queue://worker-1/")
+    return c
+
+
+def test_the_acl_of_the_documentation_is_enough():
+    with open(os.path.join(SRC, "etc/redis.acl")) as f:
+        words = f.read().replace("production:", "cluster:").split()
+    assert words[:4] == ["user", "halibut", "on", ">CHANGE-THIS"]
+    c = with_acl(words[4:])
+    denied = c.redis.ask("ACL", "LOG")
+    assert denied == [], denied
+    c.stop()
+
+
+def test_the_least_acl_carries_calls():
+    # redis-queue 2.7, word for word.
+    c = with_acl("""resetkeys ~cluster:HalibutRedis:* resetchannels
+        &cluster:HalibutRedis:channel:* -@all +@connection +set +get +expire
+        +pexpire +del +unlink +hmset +hset +hmget +hexists +rpush +lpop
+        +publish +subscribe +unsubscribe +ping""".split(),
+                 'streams = "metadata"')
+    for node in c.nodes:
+        node.wait_log("each request listens to its own")
     c.stop()
 
 
