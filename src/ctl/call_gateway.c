@@ -178,14 +178,7 @@ static int send_call(struct gateway *g, const struct hbt_message *m)
 	hbt_wr_cstr(&w, c->thumbprint);
 	hbt_wr_u8(&w, HBT_ORIGIN_CONTROL);
 	hbt_parcel_put(&w, m);
-	rc = w.status;
-	if (rc == 0)
-		rc = hbt_ipc_send(g->ipc, HBT_IPC_CALL, CALL_ID, w.buf.data,
-		                  w.buf.len, fd);
-	else if (fd >= 0)
-		close(fd);
-	hbt_wr_fini(&w);
-	return rc;
+	return hbt_ipc_send_wr(g->ipc, HBT_IPC_CALL, CALL_ID, &w, fd);
 }
 
 /* ---- The response ---- */

@@ -10,12 +10,8 @@ static void opened(struct hbt_exchange *ex)
 
 static void identity(struct hbt_exchange *ex, const struct hbt_event *ev)
 {
-	if (ev->identity != HBT_IDENTITY_SERVER) {
-		ex_close_with(ex, HALIBUT_EPROTO,
-		              "%s did not identify itself as a server",
-		              hbt_conn_peer_address(ex->conn));
+	if (!ex_met_server(ex, ev))
 		return;
-	}
 	ex_set_state(ex, EX_READY);
 	ex->ops->identified(ex->arg, NULL);
 	if (ex->state == EX_READY)

@@ -235,6 +235,16 @@ void ex_close_with(struct hbt_exchange *ex, int status, const char *fmt, ...)
 	halibut_error_clear(&err);
 }
 
+bool ex_met_server(struct hbt_exchange *ex, const struct hbt_event *ev)
+{
+	if (ev->identity == HBT_IDENTITY_SERVER)
+		return true;
+	ex_close_with(ex, HALIBUT_EPROTO,
+	              "%s did not identify itself as a server",
+	              hbt_conn_peer_address(ex->conn));
+	return false;
+}
+
 void ex_write_line(struct hbt_exchange *ex, const struct hbt_line *line)
 {
 	hbt_conn_write(ex->conn, line->bytes, line->len);

@@ -74,6 +74,8 @@ void ex_set_state(struct hbt_exchange *ex, enum ex_state to);
 void ex_close(struct hbt_exchange *ex, const struct halibut_error *err);
 void ex_close_with(struct hbt_exchange *ex, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Where a server was dialled: anybody else is told off and closed. */
+bool ex_met_server(struct hbt_exchange *ex, const struct hbt_event *ev);
 void ex_write_line(struct hbt_exchange *ex, const struct hbt_line *line);
 
 /* The one timer of an exchange beside its connection's deadlines. */

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "ipc/frame.h"
@@ -230,6 +231,19 @@ int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
 		             len);
 	if (rc != HALIBUT_OK)
 		close_all(fds, n_fds);
+	return rc;
+}
+
+int hbt_ipc_send_wr(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
+                    struct hbt_wr *w, int fd)
+{
+	int rc = w->status;
+
+	if (rc == HALIBUT_OK)
+		rc = hbt_ipc_send(ipc, type, id, w->buf.data, w->buf.len, fd);
+	else if (fd >= 0)
+		close(fd);
+	hbt_wr_fini(w);
 	return rc;
 }
 

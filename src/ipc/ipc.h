@@ -68,6 +68,12 @@ void hbt_ipc_free(struct hbt_ipc **ipc);
 int hbt_ipc_send(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
                  const void *data, size_t len, int fd);
 
+/* The same with what w holds, or fails as the writing did. w is finished, and
+ * fd closed, in any case. */
+struct hbt_wr;
+int hbt_ipc_send_wr(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
+                    struct hbt_wr *w, int fd);
+
 /* Takes the descriptor over. What no handler takes is closed after it. */
 int hbt_ipc_take_fd(struct hbt_ipc_msg *msg);
 

@@ -1,6 +1,5 @@
 #include "master/link.h"
 
-#include <unistd.h>
 #include "base/log.h"
 
 bool hbt_link_congested(const struct hbt_link *link)
@@ -11,15 +10,7 @@ bool hbt_link_congested(const struct hbt_link *link)
 int hbt_link_send(struct hbt_link *link, enum hbt_ipc_type type, uint32_t id,
                   struct hbt_wr *w, int fd)
 {
-	int rc = w->status;
-
-	if (rc == HALIBUT_OK)
-		rc = hbt_ipc_send(link->ipc, (uint16_t)type, id, w->buf.data,
-		                  w->buf.len, fd);
-	else if (fd >= 0)
-		close(fd);
-	hbt_wr_fini(w);
-	return rc;
+	return hbt_ipc_send_wr(link->ipc, (uint16_t)type, id, w, fd);
 }
 
 void hbt_link_send_fail(struct hbt_link *link, uint32_t id,

@@ -53,18 +53,10 @@ static int send_answer(struct worker *w, uint32_t id,
                        const struct hbt_message *m, int fd)
 {
 	struct hbt_wr wr;
-	int rc;
 
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
 	hbt_parcel_put(&wr, m);
-	rc = wr.status;
-	if (rc == 0)
-		rc = hbt_ipc_send(w->ipc, HBT_IPC_ANSWER, id, wr.buf.data,
-		                  wr.buf.len, fd);
-	else if (fd >= 0)
-		evutil_closesocket(fd);
-	hbt_wr_fini(&wr);
-	return rc;
+	return hbt_ipc_send_wr(w->ipc, HBT_IPC_ANSWER, id, &wr, fd);
 }
 
 /* The response's section still flows in: it goes on through a pipe. */
