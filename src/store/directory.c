@@ -287,7 +287,7 @@ static ssize_t put_write(struct hbt_saving *g, const uint8_t *data, size_t len,
 		return -failed(d, name, err);
 	}
 	if (p->turn == TURN_BYTES)
-		event_active(p->next_turn, EV_TIMEOUT, 0);
+		hbt_store_next_turn(p->next_turn);
 	p->turn -= (size_t)n;
 	return n;
 }
@@ -409,18 +409,10 @@ static void put_finish(struct hbt_saving *g)
 
 const struct hbt_store_ops hbt_store_directory = {
 	.kind = "directory",
+	HBT_STORE_PUT_AND_GET,
 	.open = dir_open,
 	.close = dir_close,
-	.put_open = put_open,
-	.put_ready = put_ready,
-	.put_begin = put_begin,
-	.put_write = put_write,
-	.put_end = put_end,
 	.put_finish = put_finish,
-	.put_close = put_close,
-	.get_open = get_open,
-	.get_read = get_read,
-	.get_close = get_close,
 	.remove = dir_remove,
 	.refresh = dir_refresh,
 };

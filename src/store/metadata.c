@@ -181,15 +181,7 @@ static void get_close(struct hbt_load *l)
 
 const struct hbt_store_ops hbt_store_metadata = {
 	.kind = "metadata",
-	.put_open = put_open,
-	.put_ready = put_ready,
-	.put_begin = put_begin,
-	.put_write = put_write,
-	.put_end = put_end,
+	HBT_STORE_PUT_AND_GET,
 	.put_finish = hbt_saving_done,
-	.put_close = put_close,
 	.put_metadata = put_metadata,
-	.get_open = get_open,
-	.get_read = get_read,
-	.get_close = get_close,
 };

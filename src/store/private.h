@@ -113,6 +113,16 @@ extern const struct hbt_store_ops hbt_store_directory;
 extern const struct hbt_store_ops hbt_store_redis;
 extern const struct hbt_store_ops hbt_store_program;
 
+/* What every kind has, under these names. */
+#define HBT_STORE_PUT_AND_GET                                                  \
+	.put_open = put_open, .put_ready = put_ready, .put_begin = put_begin,  \
+	.put_write = put_write, .put_end = put_end, .put_close = put_close,    \
+	.get_open = get_open, .get_read = get_read, .get_close = get_close
+
+/* Runs ev in the loop's next turn, after others had theirs; event_active()
+ * would be in this one. */
+void hbt_store_next_turn(struct event *ev);
+
 /* From the kinds; all take effect in the loop's next turn. */
 void hbt_saving_go_on(struct hbt_saving *g);
 void hbt_saving_done(struct hbt_saving *g);

@@ -262,17 +262,9 @@ static void get_close(struct hbt_load *l)
 
 const struct hbt_store_ops hbt_store_program = {
 	.kind = "program",
+	HBT_STORE_PUT_AND_GET,
 	.open = prog_open,
 	.close = prog_close,
-	.put_open = put_open,
-	.put_ready = put_ready,
-	.put_begin = put_begin,
-	.put_write = put_write,
-	.put_end = put_end,
 	.put_finish = put_finish,
-	.put_close = put_close,
-	.get_open = get_open,
-	.get_read = get_read,
-	.get_close = get_close,
 	.remove = prog_remove,
 };

@@ -28,6 +28,7 @@ struct chunks {
 	struct hbt_redis *redis;
 	char *prefix;
 	int64_t max_total_bytes;
+	int64_t window_ms; /* how long a failure is tried again */
 };
 
 /* ---- Names and small batches ---- */
@@ -67,12 +68,6 @@ static void add_usage(struct hbt_redis_batch *b, const struct chunks *c,
 		                    (long long)what->v[k].length);
 }
 
-static void send_off(struct hbt_redis_batch *b)
-{
-	if (b != NULL)
-		hbt_redis_batch_send(b, HBT_REDIS_WINDOW_MS, NULL, NULL);
-}
-
 static void chunks_remove(struct hbt_store *s, const struct hbt_stored *what,
                           size_t k)
 {
@@ -84,7 +79,7 @@ static void chunks_remove(struct hbt_store *s, const struct hbt_stored *what,
 		hbt_redis_batch_add(b, "UNLINK %s", key);
 		if (c->max_total_bytes > 0)
 			add_usage(b, c, what, k, false);
-		send_off(b);
+		hbt_redis_batch_send(b, c->window_ms, NULL, NULL);
 	} else {
 		hbt_redis_batch_cancel(&b); /* it expires */
 	}
@@ -103,7 +98,7 @@ static void chunks_refresh(struct hbt_store *s, const struct hbt_stored *what,
 		                    (long long)what->ttl_ms);
 		if (c->max_total_bytes > 0)
 			add_usage(b, c, what, k, true);
-		send_off(b);
+		hbt_redis_batch_send(b, c->window_ms, NULL, NULL);
 	} else {
 		hbt_redis_batch_cancel(&b);
 	}
@@ -137,6 +132,8 @@ static int chunks_open(struct hbt_store *s, struct hbt_redis *redis,
 		                     "needs a Redis server and a key prefix.");
 	c->redis = redis;
 	c->max_total_bytes = config->max_total_bytes;
+	c->window_ms = config->retry_window_ms > 0 ? config->retry_window_ms
+	                                           : HBT_REDIS_WINDOW_MS;
 	if ((c->prefix = strdup(config->key_prefix)) == NULL)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "Out of memory.");
 	return HALIBUT_OK;
@@ -235,7 +232,7 @@ static void check(struct hbt_saving *g)
 		free(key);
 	}
 	if (p->asking != NULL) {
-		hbt_redis_batch_send(p->asking, HBT_REDIS_WINDOW_MS,
+		hbt_redis_batch_send(p->asking, c->window_ms,
 		                     on_checked, g);
 		return;
 	}
@@ -275,13 +272,16 @@ static int send_chunk(struct hbt_saving *g, struct halibut_error *err)
 		free(key);
 		return no_memory(err);
 	}
+	/* Whoever dies when: it never is there without its expiry. */
+	hbt_redis_batch_add(f->batch, "MULTI");
 	hbt_redis_batch_add(f->batch, "HSET %s %lld %b", key,
 	                    (long long)p->number++, p->chunk, p->len);
 	hbt_redis_batch_add(f->batch, "PEXPIRE %s %lld", key,
 	                    (long long)g->what.ttl_ms);
+	hbt_redis_batch_add(f->batch, "EXEC");
 	p->len = 0;
 	p->in_flight++;
-	hbt_redis_batch_send(f->batch, HBT_REDIS_WINDOW_MS, on_written, f);
+	hbt_redis_batch_send(f->batch, c->window_ms, on_written, f);
 	free(key);
 	return HALIBUT_OK;
 }
@@ -295,6 +295,22 @@ static int64_t reserved(const redisReply *r)
 	return n > 0 ? n : 0;
 }
 
+/* exec: what EXEC answers, whose last command is ZRANGE. */
+static int64_t sum_of_reservations(const redisReply *exec)
+{
+	const redisReply *members;
+	int64_t sum = 0;
+
+	if (exec->elements == 0)
+		return 0;
+	members = exec->element[exec->elements - 1];
+	for (size_t i = 0; i < members->elements; i++)
+		if (__builtin_add_overflow(sum, reserved(members->element[i]),
+		                           &sum))
+			return INT64_MAX;
+	return sum;
+}
+
 static void on_reserved(void *arg, redisReply **replies, size_t n,
                         const struct halibut_error *err)
 {
@@ -302,17 +318,14 @@ static void on_reserved(void *arg, redisReply **replies, size_t n,
 	struct chunks *c = g->store->impl;
 	struct put *p = g->put;
 	struct halibut_error full = {0};
-	int64_t sum = 0;
+	int64_t sum;
 
 	p->asking = NULL;
 	if (err != NULL) {
 		hbt_saving_failed(g, err);
 		return;
 	}
-	for (size_t i = 0; n > 0 && i < replies[n - 1]->elements; i++)
-		if (__builtin_add_overflow(
-			    sum, reserved(replies[n - 1]->element[i]), &sum))
-			sum = INT64_MAX;
+	sum = n > 0 ? sum_of_reservations(replies[n - 1]) : 0;
 	if (sum > c->max_total_bytes) {
 		hbt_error_set(&full, HALIBUT_ELIMIT,
 		              "There is no room for a DataStream in Redis: "
@@ -340,6 +353,8 @@ static int put_begin(struct hbt_saving *g, size_t k, struct halibut_error *err)
 	if ((p->asking = hbt_redis_batch_new(c->redis)) == NULL)
 		return no_memory(err);
 	clock_gettime(CLOCK_REALTIME, &now);
+	/* In one: of two nodes that ask at the same time one is the first. */
+	hbt_redis_batch_add(p->asking, "MULTI");
 	hbt_redis_batch_add(p->asking,
 	                    "ZREMRANGEBYSCORE %s:HalibutStreams:usage -inf "
 	                    "%lld",
@@ -349,7 +364,8 @@ static int put_begin(struct hbt_saving *g, size_t k, struct halibut_error *err)
 	                    c->prefix, USAGE_TTL_S);
 	hbt_redis_batch_add(p->asking, "ZRANGE %s:HalibutStreams:usage 0 -1",
 	                    c->prefix);
-	hbt_redis_batch_send(p->asking, HBT_REDIS_WINDOW_MS, on_reserved, g);
+	hbt_redis_batch_add(p->asking, "EXEC");
+	hbt_redis_batch_send(p->asking, c->window_ms, on_reserved, g);
 	return HALIBUT_OK;
 }
 
@@ -483,7 +499,7 @@ static int ask(struct hbt_load *l, struct halibut_error *err)
 			                    (long long)(g->asked - WINDOW));
 		hbt_redis_batch_add(s->batch, "HGET %s %lld", key,
 		                    (long long)g->asked++);
-		hbt_redis_batch_send(s->batch, HBT_REDIS_WINDOW_MS, on_chunk,
+		hbt_redis_batch_send(s->batch, c->window_ms, on_chunk,
 		                     s);
 	}
 	free(key);
@@ -549,18 +565,10 @@ static void get_close(struct hbt_load *l)
 
 const struct hbt_store_ops hbt_store_redis = {
 	.kind = "redis",
+	HBT_STORE_PUT_AND_GET,
 	.open = chunks_open,
 	.close = chunks_close,
-	.put_open = put_open,
-	.put_ready = put_ready,
-	.put_begin = put_begin,
-	.put_write = put_write,
-	.put_end = put_end,
 	.put_finish = put_finish,
-	.put_close = put_close,
-	.get_open = get_open,
-	.get_read = get_read,
-	.get_close = get_close,
 	.remove = chunks_remove,
 	.refresh = chunks_refresh,
 };

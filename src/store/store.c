@@ -138,9 +138,17 @@ static void on_later(evutil_socket_t fd, short what, void *arg)
 		tell(g);
 }
 
+void hbt_store_next_turn(struct event *ev)
+{
+	static const struct timeval at_once = {0, 0};
+
+	if (event_add(ev, &at_once) != 0)
+		event_active(ev, EV_TIMEOUT, 0);
+}
+
 static void soon(struct hbt_saving *g)
 {
-	event_active(g->later, EV_TIMEOUT, 0);
+	hbt_store_next_turn(g->later);
 }
 
 void hbt_saving_go_on(struct hbt_saving *g)

@@ -32,6 +32,7 @@ struct hbt_store_config {
 	int64_t max_total_bytes;    /* redis, directory; 0: none */
 	int64_t max_metadata_bytes; /* metadata: of a message */
 	int64_t program_timeout_ms; /* without progress: it is killed */
+	int64_t retry_window_ms;    /* redis; 0: HBT_REDIS_WINDOW_MS */
 };
 
 /* redis: for kind "redis", else unused; outlives the store. HALIBUT_EINVAL
