@@ -89,7 +89,8 @@ struct hbt_config {
 	struct hbt_queue_endpoint *queues;
 	size_t n_queues;
 
-	/* The section redis. Its wrappers and limits are in here, not there. */
+	/* The section redis. Its wrappers and limits are in here, not there:
+	 * hbt_config_queue(). */
 	bool shares; /* there is one */
 	struct hbt_queue_settings redis;
 	char *password_file, *sentinel_password_file;
@@ -120,5 +121,9 @@ void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
 /* path, relative to the directory of the configuration file. NULL when
  * memory is short. */
 char *hbt_config_path(const struct hbt_config *cfg, const char *path);
+
+/* What the section redis, which there is, says together with all else; its
+ * texts stay those of cfg. No node_id. */
+struct hbt_queue_settings hbt_config_queue(const struct hbt_config *cfg);
 
 #endif

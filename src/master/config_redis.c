@@ -231,6 +231,35 @@ static int load_password(const char *path, char **text,
 	return rc;
 }
 
+struct hbt_queue_settings hbt_config_queue(const struct hbt_config *cfg)
+{
+	struct hbt_queue_settings s = cfg->redis;
+
+	s.wrappers = cfg->wrappers.v;
+	s.n_wrappers = cfg->wrappers.n;
+	s.own_response_pulses = strcmp(cfg->response_pulses, "each") == 0;
+	s.max_waiting_requests = cfg->max_waiting_requests;
+	s.max_waiting_requests_per_endpoint =
+		cfg->max_waiting_requests_per_endpoint;
+	s.max_waiting_bytes = cfg->max_waiting_bytes;
+	s.max_waiting_bytes_per_endpoint = cfg->max_waiting_bytes_per_endpoint;
+	return s;
+}
+
+/* As the queue worker will find it. */
+static int check_together(const struct hbt_config *cfg,
+                          struct halibut_error *err)
+{
+	struct hbt_queue_settings s = hbt_config_queue(cfg);
+	struct hbt_redis_settings resolved;
+	int rc = hbt_queue_settings_resolve(&s, &resolved, err);
+
+	hbt_redis_settings_fini(&resolved);
+	if (rc != HALIBUT_OK)
+		hbt_error_prefix(err, "redis, which ends here: ");
+	return rc;
+}
+
 /* A URL with a password makes the configuration a secret. */
 static int check_url_password(const struct hbt_config *cfg,
                               struct halibut_error *err)
@@ -297,10 +326,6 @@ static int check_whole(const struct hbt_config *cfg, struct halibut_error *err)
 		               err);
 	if (strcmp(s->streams, "program") == 0 && s->streams_command == NULL)
 		return missing("streams_command", "/path/of/a/program", err);
-	if ((s->tls_certificate == NULL) != (s->tls_key == NULL))
-		return missing(s->tls_key == NULL ? "tls_key"
-		                                  : "tls_certificate",
-		               "/path/of/a/file.pem", err);
 	return HALIBUT_OK;
 }
 
@@ -332,5 +357,6 @@ int hbt_redis_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
 	                        &cfg->redis.sentinel_password, err)) !=
 	            HALIBUT_OK)
 		return rc;
-	return check_url_password(cfg, err);
+	rc = check_together(cfg, err);
+	return rc != HALIBUT_OK ? rc : check_url_password(cfg, err);
 }

@@ -45,18 +45,9 @@ static void send_settings(struct hbt_master *m, struct hbt_worker *w)
 /* With passwords: they travel in messages alone. */
 static void send_queue_settings(struct hbt_master *m, struct hbt_worker *w)
 {
-	const struct hbt_config *cfg = m->cfg;
-	struct hbt_queue_settings s = cfg->redis;
+	struct hbt_queue_settings s = hbt_config_queue(m->cfg);
 	struct hbt_wr wr;
 
-	s.wrappers = cfg->wrappers.v;
-	s.n_wrappers = cfg->wrappers.n;
-	s.own_response_pulses = strcmp(cfg->response_pulses, "each") == 0;
-	s.max_waiting_requests = cfg->max_waiting_requests;
-	s.max_waiting_requests_per_endpoint =
-		cfg->max_waiting_requests_per_endpoint;
-	s.max_waiting_bytes = cfg->max_waiting_bytes;
-	s.max_waiting_bytes_per_endpoint = cfg->max_waiting_bytes_per_endpoint;
 	s.node_id = m->node_id;
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
 	hbt_queue_settings_put(&wr, &s);

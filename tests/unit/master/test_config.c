@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <sys/stat.h>
+
 #include "base/log.h"
 #include "text_file.h"
 
@@ -248,6 +250,109 @@ static void count_changed(void *arg, const char *setting)
 	strcat(strcat(names, " "), setting);
 }
 
+#define REDIS "redis {\n url = \"redis://h\"\n key_prefix = \"p\"\n"
+
+static void the_queue_of_several_nodes_is_read(void **state)
+{
+	struct hbt_config *cfg = right(
+		"redis {\n"
+		" url = \"rediss://redis.example.com:6380/2\"\n"
+		" key_prefix = \"production\"\n"
+		" channel_prefix = \"c\"\n"
+		" tls_ca = \"/etc/ca.pem\"\n"
+		" streams = directory\n"
+		" streams_directory = \"/mnt\"\n"
+		" streams_max = 5GiB\n"
+		" wrappers = {\"gzip\", \"program seal --hard\"}\n"
+		" memory_endpoints = {\"POLL://Test-*\", \"queue://a/\"}\n"
+		" response_pulses = each\n"
+		" heartbeat_interval = 200ms\n"
+		"}\n"
+		"max_waiting_requests = 7\n");
+	struct hbt_queue_settings s = hbt_config_queue(cfg);
+
+	(void)state;
+	assert_true(cfg->shares);
+	assert_string_equal(s.url, "rediss://redis.example.com:6380/2");
+	assert_int_equal(s.database, -1);
+	assert_string_equal(s.tls_ca, "/etc/ca.pem");
+	assert_int_equal(s.streams_max_bytes, (int64_t)5 << 30);
+	assert_int_equal(s.n_wrappers, 2);
+	assert_string_equal(s.wrappers[1], "program seal --hard");
+	assert_true(s.own_response_pulses);
+	assert_int_equal(s.times.heartbeat_interval_ms, 200);
+	assert_int_equal(s.max_waiting_requests, 7);
+	assert_string_equal(cfg->memory_endpoints.v[0], "poll://test-*/");
+	assert_string_equal(cfg->memory_endpoints.v[1], "queue://a/");
+	hbt_config_free(&cfg);
+}
+
+static void nodes_understand_each_other_by_default(void **state)
+{
+	struct hbt_config *cfg = right(REDIS "}\n");
+	struct hbt_queue_settings s = hbt_config_queue(cfg);
+	struct hbt_redis_times times;
+
+	(void)state;
+	hbt_redis_times_init(&times);
+	times.idle_look_ms = s.times.idle_look_ms; /* the worker sets it */
+	assert_memory_equal(&s.times, &times, sizeof(times));
+	assert_false(s.own_response_pulses);
+	assert_string_equal(s.streams, "redis");
+	hbt_config_free(&cfg);
+	cfg = right("");
+	assert_false(cfg->shares);
+	hbt_config_free(&cfg);
+}
+
+static void a_queue_that_cannot_work_is_told(void **state)
+{
+	(void)state;
+	assert_wrong("redis {\n}\n", 2, "needs url =");
+	assert_wrong("redis {\n url = \"redis://h\"\n}\n", 3,
+	             "needs key_prefix =");
+	assert_wrong("redis {\n url = \"http://h\"\n}\n", 2, "http");
+	assert_wrong("redis {\n url = \"redis://h:x\"\n}\n", 2, "x");
+	assert_wrong(REDIS "prefix = \"x\"\n}\n", 4, "prefix");
+	assert_wrong(REDIS "}\n" REDIS "}\n", 8, "twice");
+	assert_wrong(REDIS "streams = tape\n}\n", 4, "directory, metadata");
+	assert_wrong(REDIS "streams = directory\n}\n", 5,
+	             "needs streams_directory");
+	assert_wrong(REDIS "streams = program\n}\n", 5,
+	             "needs streams_command");
+	assert_wrong(REDIS "wrappers = {\"zip\"}\n}\n", 4, "gzip");
+	assert_wrong(REDIS "tls_key = \"k\"\n}\n", 5, "tls_certificate");
+	assert_wrong(REDIS "receiver_gone = 10s\n}\n", 5, "look dead");
+	assert_wrong(REDIS "heartbeat_delay = 7\n}\n", 4, "unit");
+	assert_wrong(REDIS "memory_endpoints = {\"https://x\"}\n}\n", 4,
+	             "no pattern");
+}
+
+static void a_password_is_the_first_line_of_a_file_of_our_own(void **state)
+{
+	char *file = text_file("geheim\nand a remark\n"), *text;
+	struct hbt_config *cfg;
+
+	(void)state;
+	assert_true(asprintf(&text, REDIS "password_file = \"%s\"\n}\n",
+	                     file) > 0);
+	cfg = right(text);
+	assert_string_equal(cfg->redis.password, "geheim");
+	hbt_config_free(&cfg);
+	assert_int_equal(chmod(file, 0644), 0);
+	assert_wrong(text, 5, "everybody can read it");
+	free(text);
+	assert_true(asprintf(&text,
+	                     "redis {\n url = \"redis://:a@h\"\n"
+	                     "key_prefix = p\npassword_file = \"%s\"\n}\n",
+	                     file) > 0);
+	assert_int_equal(chmod(file, 0600), 0);
+	assert_wrong(text, 5, "remove one of them");
+	free(text);
+	unlink(file);
+	free(file);
+}
+
 static void settings_that_need_a_restart_are_told(void **state)
 {
 	struct hbt_config *a = right("workers = 1\nlisten = {\"1\"}\n"
@@ -348,6 +453,11 @@ int main(void)
 		cmocka_unit_test(
 			trusted_thumbprints_come_from_both_places_once),
 		cmocka_unit_test(a_wrong_line_of_the_trust_file_is_told),
+		cmocka_unit_test(the_queue_of_several_nodes_is_read),
+		cmocka_unit_test(nodes_understand_each_other_by_default),
+		cmocka_unit_test(a_queue_that_cannot_work_is_told),
+		cmocka_unit_test(
+			a_password_is_the_first_line_of_a_file_of_our_own),
 		cmocka_unit_test(settings_that_need_a_restart_are_told),
 		cmocka_unit_test(the_sample_file_shows_the_defaults),
 		cmocka_unit_test(the_examples_of_the_sample_are_right),

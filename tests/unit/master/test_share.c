@@ -101,11 +101,9 @@ static void lose_worker(struct fixture *f)
 
 static void deliver(struct hbt_taker *t, struct hbt_pending *p)
 {
-	struct fixture *f = NULL;
+	struct fixture *f = *(struct fixture **)(p + 1);
 
-	/* Any taker: the fixture is behind what it delivers. */
 	(void)t;
-	f = *(struct fixture **)(p + 1);
 	f->delivered = p;
 }
 
