@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define HBT_CTL_COLUMNS 8
+#define HBT_CTL_COLUMNS 9
 
 struct hbt_ctl_table {
 	const char *const *heads; /* ends with NULL; a '>' in front of one

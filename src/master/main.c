@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "master/logs.h"
 #include "master/master.h"
+#include "master/preflight.h"
 #include "master/systemd.h"
 
 #define DEFAULT_CONFIG HBT_SYSCONFDIR "/halibutd.conf"
@@ -86,6 +87,8 @@ static int test(const struct hbt_config *cfg, struct halibut_error *err)
 	hbt_credentials_fini(&credentials);
 	if (rc == HALIBUT_OK)
 		rc = hbt_identity_find(&identity, cfg, err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_preflight(cfg, err);
 	if (rc == HALIBUT_OK)
 		printf("%s is right: %zu trusted, %zu routes, %zu services, "
 		       "%zu polled servers\n",

@@ -6,7 +6,8 @@ import sys
 
 import halibut_wire as hw
 from cluster_nodes import Cluster, Redis, has_redis
-from gateway import ECHO, SRC, Client, Poller, echo_first, main, until
+from gateway import (
+    ECHO, SRC, Client, Poller, ctl, echo_first, main, until)
 
 HOSTED = f'''
 service "IEchoService" {{ command = "{sys.executable} {ECHO}" }}
@@ -165,6 +166,76 @@ def test_a_node_that_stops_finishes_what_it_carries():
     reply, _ = client.finish()
     assert reply["result"] == "late", reply
     assert a.process.wait(20) == 0
+    c.stop()
+
+
+def test_a_node_that_stops_waits_for_what_another_one_executes():
+    c = Cluster()
+    a, b = c.nodes
+    p = Poller(a, "poll://drain")
+    a.wait_idle_poller("poll://drain/")
+    taken, waits = Client(b), Client(b)
+    taken.start("poll://drain/", "IAny", "Echo", "x")
+    request, _ = p.take()
+    waits.start("poll://drain/", "IAny", "Echo", "y")
+    until(lambda: c.redis.keys("*:list:*"), "it waits in Redis")
+    b.process.send_signal(signal.SIGTERM)
+    reply, _ = waits.finish()
+    assert reply["error"] is not None, reply
+    p.answer(request, "late")
+    reply, _ = taken.finish()
+    assert reply["result"] == "late", reply
+    assert b.process.wait(20) == 0
+    c.stop()
+
+
+def test_the_status_shows_redis_and_the_nodes():
+    c = Cluster()
+    a, b = c.nodes
+    until(lambda: len(a.redis().get("nodes", [])) == 2, "it sees the other")
+    nodes = {n["name"]: n for n in a.redis()["nodes"]}
+    names = [n.status()["node"] for n in c.nodes]
+    assert sorted(nodes) == sorted(names), nodes
+    assert nodes[names[0]]["self"] and not nodes[names[1]]["self"], nodes
+    assert c.redis.immortal() == [], c.redis.immortal()
+    client = Client(b)
+    client.start("poll://nobody/", "IAny", "Echo", "x")
+    until(lambda: (b.subscription("poll://nobody/") or {}).get("queued") == 1,
+          "what waits in Redis is shown")
+    waiting = b.subscription("poll://nobody/")
+    assert waiting["waiting"] == 1 and waiting["connections"] == 0, waiting
+    text = ctl("status", "--socket", b.control, check=True).stdout.decode()
+    for words in ("reachable for", "other node     " + names[0],
+                  "this node      " + names[1], "IN REDIS"):
+        assert words in text, text
+    assert a.stop() == 0
+    until(lambda: len(b.redis()["nodes"]) == 1, "it sees the other leave")
+    b.kill()
+    c.stop()
+
+
+def test_without_redis_the_rest_goes_on():
+    c = Cluster(more='memory_endpoints = {"poll://memory*"}\n'
+                     'command_timeout = 500ms')
+    a, b = c.nodes
+    Poller(a, "poll://memory-1").serve(echo_first)
+    Poller(a, "poll://shared").serve(echo_first)
+    a.wait_idle_poller("poll://memory-1/")
+    a.wait_idle_poller("poll://shared/")
+    a.wait_redis()
+    c.redis.freeze()
+    a.wait_redis(False)
+    assert a.redis()["outages"] == 1, a.redis()
+    assert a.redis()["last_error"], a.redis()
+    text = ctl("status", "--socket", a.control, check=True).stdout.decode()
+    assert "NOT REACHABLE" in text, text
+    echo_through(a, "poll://memory-1/", 70000)
+    client = Client(b)
+    client.start("poll://shared/", "IAny", "Echo", "x")
+    c.redis.thaw()
+    reply, _ = client.finish()
+    assert reply["result"] == "x", reply
+    a.wait_redis()
     c.stop()
 
 

@@ -255,6 +255,7 @@ void worker_fini(struct worker *w)
 		event_free(w->tick);
 	collect_free(w);
 	backend_free(w);
+	lengths_free(w);
 	nodes_free(w);
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);

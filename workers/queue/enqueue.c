@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "queue/redis_names.h"
 #include "runtime/streams.h"
 #include "worker.h"
 
@@ -209,15 +210,75 @@ void enqueue_cancel(struct worker *w, uint32_t id)
 		hbt_pending_cancel_soon(&e->pending); /* e may be gone */
 }
 
+/* ---- Draining ---- */
+
+/* Which of them Redis was asked about. */
+struct asked {
+	struct worker *w;
+	size_t n;
+	uint32_t ids[];
+};
+
+static void on_asked(void *arg, redisReply **replies, size_t n,
+                     const struct halibut_error *err)
+{
+	struct asked *asked = arg;
+	struct worker *w = asked->w;
+	struct enqueued *e;
+
+	w->drain = NULL;
+	for (size_t i = 0; err == NULL && i < n && i < asked->n; i++) {
+		HASH_FIND(hh, w->enqueued, &asked->ids[i],
+		          sizeof(asked->ids[i]), e);
+		if (e != NULL && replies[i]->integer == 1)
+			hbt_pending_cancel_soon(&e->pending);
+	}
+	free(asked);
+}
+
+static void ask_about(struct hbt_redis_batch *b, const struct worker *w,
+                      const struct enqueued *e)
+{
+	char id[HBT_GUID_TEXT], *ref;
+	struct hbt_redis_name name;
+
+	hbt_guid_format(&e->pending.msg->env.activity_id, id);
+	ref = hbt_redis_ref(e->pending.queue->key, id);
+	hbt_redis_batch_add(b, "HEXISTS %s " HBT_REDIS_MESSAGE_FIELD,
+	                    hbt_redis_name(&name, w->queue.key_prefix,
+	                                   HBT_REDIS_REQUEST,
+	                                   ref != NULL ? ref : ""));
+	free(ref);
+}
+
+/* A node that has taken one may not have said so yet, so that Redis knows
+ * best what nobody has taken. */
 void enqueue_drain(struct worker *w)
 {
-	struct enqueued *e, *next;
+	struct asked *asked;
+	struct enqueued *e;
 
-	for (e = w->enqueued; e != NULL; e = next) {
-		next = e->hh.next;
-		if (e->pending.state == HBT_PENDING_WAITING)
-			hbt_pending_cancel(&e->pending);
+	if (w->drain != NULL || enqueue_busy(w) == 0)
+		return;
+	asked = calloc(1, sizeof(*asked) +
+	                          enqueue_busy(w) * sizeof(asked->ids[0]));
+	if (asked == NULL ||
+	    (w->drain = hbt_redis_batch_new(w->setup->redis)) == NULL) {
+		free(asked);
+		return;
 	}
+	asked->w = w;
+	for (e = w->enqueued; e != NULL; e = e->hh.next)
+		if (e->pending.state == HBT_PENDING_WAITING) {
+			asked->ids[asked->n++] = e->id;
+			ask_about(w->drain, w, e);
+		}
+	if (asked->n > 0) {
+		hbt_redis_batch_send(w->drain, 0, on_asked, asked);
+		return;
+	}
+	hbt_redis_batch_cancel(&w->drain);
+	free(asked);
 }
 
 size_t enqueue_busy(const struct worker *w)

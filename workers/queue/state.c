@@ -129,6 +129,8 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
+	if (w->draining)
+		enqueue_drain(w);
 	w->waiting = w->waiting_bytes = 0;
 	hbt_switchboard_each(w->switchboard, add_waiting, w);
 	if (++ticks % TRIM_TICKS == 0)

@@ -52,6 +52,7 @@ struct worker {
 	struct nodes *nodes;     /* nodes.c */
 	struct lengths *lengths; /* lengths.c */
 	bool signed_off;
+	struct hbt_redis_batch *drain; /* enqueue.c: asks what is collected */
 
 	/* Counted each second, and added to in between. */
 	size_t waiting, waiting_bytes;
@@ -88,7 +89,8 @@ void backend_free(struct worker *w);
 /* enqueue.c */
 void enqueue_call(struct worker *w, struct hbt_ipc_msg *msg);
 void enqueue_cancel(struct worker *w, uint32_t id);
-/* Those that nobody collected yet are cancelled. */
+/* Those that nobody has collected are cancelled, once Redis has said which; the
+ * others go on. Called again and again while it drains. */
 void enqueue_drain(struct worker *w);
 size_t enqueue_busy(const struct worker *w);
 
