@@ -458,7 +458,15 @@ STATUS = {
     "workers": [{"index": 0, "kind": "connection", "pid": 6,
                  "state": "ready"}],
     "subscriptions": [{"uri": "poll://x/", "connections": 2, "waiting": 3,
-                       "oldest_waiting_ms": 1500}],
+                       "oldest_waiting_ms": 1500, "queued": 7},
+                      {"uri": "poll://y/", "queued": None}],
+    "redis": {"key_prefix": "p", "server": "redis-1:6379", "reachable": False,
+              "down_s": 61, "last_error": "refused", "latency_us": 250,
+              "findings": [{"level": "hint", "what": "a", "remedy": "b"}],
+              "nodes": [{"name": "node-1", "self": True, "version": "1",
+                         "host": "h", "started": "then"},
+                        {"name": "node-2", "self": False, "version": "1",
+                         "host": "i", "started": "now"}]},
     "calls": {"total": 9, "failed": {"ENOT_COLLECTED": 2}},
 }
 
@@ -476,7 +484,12 @@ def test_status_is_a_table_or_the_document():
             if args:
                 assert json.loads(out) == STATUS
             else:
-                assert re.search(r"^poll://x/ +2 +0 +3 +1\.5 s", out, re.M)
+                assert re.search(r"^poll://x/ +2 +0 +3 +7 +1\.5 s", out, re.M)
+                assert re.search(r"^poll://y/ +0 +0 +0 +- +-", out, re.M)
+                assert re.search(r"server +redis-1:6379, NOT REACHABLE for "
+                                 r"1 min", out), out
+                assert "last error     refused" in out
+                assert "other node     node-2, version 1, on i" in out
                 assert "connection 0  ready" in out
                 assert "2 ENOT_COLLECTED" in out
 
