@@ -317,11 +317,11 @@ void hbt_redis_batch_send(struct hbt_redis_batch *b, int64_t window_ms,
 		go(b);
 }
 
-void hbt_batch_send_raw(struct hbt_redis_batch *b, int64_t timeout_ms,
-                        hbt_redis_done_fn done, void *arg)
+void hbt_batch_send_raw(struct hbt_redis_batch *b, hbt_redis_done_fn done,
+                        void *arg)
 {
 	b->raw = true;
-	hbt_redis_batch_send(b, timeout_ms, done, arg);
+	hbt_redis_batch_send(b, 0, done, arg);
 }
 
 void hbt_redis_batch_cancel(struct hbt_redis_batch **batch)

@@ -21,11 +21,15 @@ struct hbt_finding {
 
 /*
  * Looks at role, version, cluster, persistence, eviction, memory, whether
- * each command and channel that the queue uses is allowed (it writes and
- * removes one key of its own, key_prefix ":HalibutRedis:string:Doctor::…"),
- * latency. found is called for each finding, then done once. Ends within
+ * each command and channel that the queue uses is allowed, latency. It writes
+ * and removes keys of its own, {key_prefix}:HalibutRedis:{type}:Doctor::… and
+ * {key_prefix}:HalibutStreams:{type}:Doctor::…; the latter are for DataStream
+ * stores of the kind redis, and only a hint when they are forbidden.
+ *
+ * found is called for each finding, errors first, then done once: always from
+ * the loop, except that hbt_redis_free() ends it with done(false). Ends within
  * timeout_ms whatever the server does; what a restricted ACL hides (INFO,
- * CONFIG) is a hint, not an error.
+ * CONFIG) is a hint, not an error. Without memory for it, done(false) alone.
  */
 void hbt_redis_examine(struct hbt_redis *r, const char *key_prefix,
                        int64_t timeout_ms,

@@ -263,6 +263,14 @@ static void flush(struct hbt_link *l)
 		l->backlog = true;
 }
 
+static void tell_drained(struct hbt_link *l)
+{
+	if (!l->full || l->state != LINK_UP || left_to_write(l) >= FULL_AT)
+		return;
+	l->full = false;
+	l->ops->drained(l->arg);
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_link *l = arg;
@@ -270,8 +278,11 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	link_enter(l);
-	if (l->state != LINK_DOWN && l->bev != NULL)
+	if (l->state != LINK_DOWN && l->bev != NULL) {
 		flush(l);
+		/* All of it may be gone: on_written() is not called then. */
+		tell_drained(l);
+	}
 	if (l->state == LINK_DOWN && l->ops != NULL) {
 		const struct hbt_link_ops *ops = l->ops;
 
@@ -289,10 +300,7 @@ static void on_written(struct bufferevent *bev, void *arg)
 	if (l->state == LINK_DOWN)
 		return;
 	link_enter(l);
-	if (l->full && left_to_write(l) < FULL_AT) {
-		l->full = false;
-		l->ops->drained(l->arg);
-	}
+	tell_drained(l);
 	link_leave(l);
 }
 

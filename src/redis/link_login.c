@@ -136,8 +136,20 @@ static void ping_reply(struct hbt_link *l, const redisReply *r)
 	link_fail(l, HALIBUT_ESYSTEM, "%s%s", r->str, hbt_redis_remedy(r->str));
 }
 
+/* Said to whoever connects, whatever was asked, before it hangs up. */
+static bool is_turned_away(const redisReply *r)
+{
+	return starts(r, "DENIED") || starts(r, "-DENIED") ||
+	       starts(r, "ERR max number of clients");
+}
+
 void link_login_reply(struct hbt_link *l, const redisReply *r)
 {
+	if (is_turned_away(r)) {
+		link_fail(l, HALIBUT_ESYSTEM, "%s%s", r->str,
+		          hbt_redis_remedy(r->str));
+		return;
+	}
 	switch (l->step) {
 	case STEP_AUTH:
 		auth_reply(l, r);

@@ -69,6 +69,8 @@ struct hbt_subscriber {
 	size_t listened; /* channels with listeners */
 };
 
+struct doctor;
+
 struct hbt_redis {
 	struct event_base *base;
 	struct hbt_redis_options options;
@@ -84,6 +86,7 @@ struct hbt_redis {
 	uint64_t outages, reconnects;
 	uint64_t bytes_in, bytes_out;
 	struct halibut_error last_error;
+	LIST_HEAD(, doctor) doctors; /* at work */
 	int depth;     /* of our own callbacks */
 	bool freed;
 };
@@ -109,8 +112,11 @@ void hbt_batches_unreachable(struct hbt_redis *r);
  * One attempt, whose replies may be errors; err is NULL unless there was no
  * connection. For the doctor.
  */
-void hbt_batch_send_raw(struct hbt_redis_batch *b, int64_t timeout_ms,
-                        hbt_redis_done_fn done, void *arg);
+void hbt_batch_send_raw(struct hbt_redis_batch *b, hbt_redis_done_fn done,
+                        void *arg);
+
+/* Ends all examinations. */
+void hbt_doctors_shutdown(struct hbt_redis *r);
 
 bool hbt_subscriber_init(struct hbt_redis *r);
 void hbt_subscriber_fini(struct hbt_redis *r);

@@ -131,7 +131,9 @@ static void check_same_server(struct hbt_redis *r)
 	              "Redis at %s: left, because the primary is %s now",
 	              hbt_keeper_where(s), hbt_keeper_where(c));
 	hbt_keeper_leave(s, &err);
-	hbt_keeper_follow(s, c);
+	/* The observer was told, and may have ended it all. */
+	if (!r->freed)
+		hbt_keeper_follow(s, c);
 	halibut_error_clear(&err);
 }
 
@@ -297,6 +299,7 @@ int hbt_redis_new(struct hbt_redis **out, struct event_base *base,
 	if ((r = calloc(1, sizeof(*r))) == NULL)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "Out of memory");
 	r->base = base;
+	LIST_INIT(&r->doctors);
 	r->down_since_ms = hbt_now_ms();
 	ignore_sigpipe();
 	rc = hbt_redis_options_copy(&r->options, options);
@@ -329,6 +332,7 @@ void hbt_redis_free(struct hbt_redis **redis)
 	redis_enter(r);
 	r->freed = true;
 	r->changed = NULL;
+	hbt_doctors_shutdown(r);
 	hbt_batches_shutdown(r);
 	hbt_keeper_free(&r->commands_keeper);
 	hbt_keeper_free(&r->subscriber_keeper);
