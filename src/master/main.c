@@ -6,18 +6,20 @@
 #include "base/log.h"
 #include "master/logs.h"
 #include "master/master.h"
+#include "master/online.h"
 #include "master/preflight.h"
 #include "master/systemd.h"
 
 #define DEFAULT_CONFIG HBT_SYSCONFDIR "/halibutd.conf"
 
 static const char usage[] =
-	"Usage: halibutd [-c FILE] [-t]\n"
+	"Usage: halibutd [-c FILE] [-t [--online]]\n"
 	"The Halibut gateway: joins those who call services with those who\n"
 	"host them, whoever of them dials. Runs in the foreground.\n"
 	"\n"
 	"  -c, --config FILE  configuration (" DEFAULT_CONFIG ")\n"
 	"  -t, --test         check the configuration, then end\n"
+	"      --online       with -t: examine the Redis server as well\n"
 	"  -f, --foreground   what it always does, for those who ask for it\n"
 	"  -V, --version      print the version, then end\n"
 	"  -h, --help         print this, then end\n"
@@ -31,6 +33,7 @@ static const char usage[] =
 struct options {
 	const char *config;
 	bool test;
+	bool online;
 };
 
 /* Ends the process for what needs no gateway. */
@@ -39,6 +42,7 @@ static struct options read_options(int argc, char **argv)
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"test", no_argument, NULL, 't'},
+		{"online", no_argument, NULL, 'o'},
 		{"foreground", no_argument, NULL, 'f'},
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
@@ -55,6 +59,9 @@ static struct options read_options(int argc, char **argv)
 		case 't':
 			o.test = true;
 			break;
+		case 'o':
+			o.online = true;
+			break;
 		case 'f': /* as ever */
 			break;
 		case 'V':
@@ -67,6 +74,10 @@ static struct options read_options(int argc, char **argv)
 			fputs("halibutd --help lists the options\n", stderr);
 			exit(2);
 		}
+	}
+	if (o.online && !o.test) {
+		fputs("halibutd: --online goes with -t\n", stderr);
+		exit(2);
 	}
 	if (optind == argc)
 		return o;
@@ -118,6 +129,8 @@ int main(int argc, char **argv)
 	rc = hbt_config_load(&cfg, options.config, &err);
 	if (rc == HALIBUT_OK && options.test) {
 		rc = test(cfg, &err);
+		if (rc == HALIBUT_OK && options.online)
+			rc = hbt_online(cfg, stdout, &err);
 	} else if (rc == HALIBUT_OK) {
 		rc = hbt_master_start(&m, cfg, &err);
 		cfg = NULL;

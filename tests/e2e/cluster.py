@@ -2,12 +2,13 @@
 """Two gateways that share one Redis are one logical server."""
 import os
 import signal
+import subprocess
 import sys
 
 import halibut_wire as hw
 from cluster_nodes import Cluster, Redis, has_redis
 from gateway import (
-    ECHO, SRC, Client, Poller, ctl, echo_first, main, until)
+    BUILD, ECHO, PATIENCE, SRC, Client, Poller, ctl, echo_first, main, until)
 
 HOSTED = f'''
 service "IEchoService" {{ command = "{sys.executable} {ECHO}" }}
@@ -236,6 +237,31 @@ def test_without_redis_the_rest_goes_on():
     reply, _ = client.finish()
     assert reply["result"] == "x", reply
     a.wait_redis()
+    c.stop()
+
+
+def examined(node):
+    return subprocess.run(
+        [os.path.join(BUILD, "halibutd"), "-t", "--online", "-c", node.conf],
+        capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_what_is_wrong_with_a_redis_server_is_said_with_its_remedy():
+    c = Cluster(n=1, redis=Redis("--maxmemory-policy", "allkeys-lru"))
+    node = c.nodes[0]
+    remedy = "redis-cli CONFIG SET maxmemory-policy noeviction"
+    node.wait_log("allkeys-lru.*to mend it: " + remedy)
+    until(lambda: any(f["remedy"] == remedy
+                      for f in node.redis().get("findings", [])),
+          "the status has it")
+    done = examined(node)
+    assert done.returncode == 0 and remedy in done.stdout, done
+    c.redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    done = examined(node)
+    assert done.returncode == 0 and remedy not in done.stdout, done
+    c.redis.ask("REPLICAOF", "127.0.0.1", "1")
+    done = examined(node)
+    assert done.returncode == 1 and "replica" in done.stdout, done
     c.stop()
 
 

@@ -110,7 +110,8 @@ static void on_queue_settings(struct worker *w, struct hbt_rd *r)
 	if (rc == HALIBUT_OK)
 		rc = backend_start(w, &err);
 	if (rc == HALIBUT_OK && (rc = nodes_start(w)) == HALIBUT_OK &&
-	    (rc = lengths_start(w)) == HALIBUT_OK)
+	    (rc = lengths_start(w)) == HALIBUT_OK &&
+	    (rc = examine_start(w)) == HALIBUT_OK)
 		rc = state_start(w);
 	if (rc != HALIBUT_OK) {
 		log_error("the section redis cannot be applied: %s",
@@ -255,11 +256,11 @@ void worker_fini(struct worker *w)
 		event_free(w->tick);
 	collect_free(w);
 	backend_free(w);
+	examine_free(w);
 	lengths_free(w);
 	nodes_free(w);
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
-	json_decref(w->findings);
 	free(w->state_told);
 	hbt_settings_fini(&w->settings);
 	hbt_queue_settings_fini(&w->queue);

@@ -71,7 +71,7 @@ static char *describe(const struct worker *w)
 
 	add_redis(w, o);
 	add_node(w, o);
-	json_object_set(o, "findings", w->findings);
+	json_object_set_new(o, "findings", examine_findings(w));
 	json_object_set_new(o, "nodes", nodes_list(w));
 	json_object_set_new(o, "queues", lengths_list(w));
 	text = json_dumps(o, JSON_COMPACT);

@@ -10,6 +10,7 @@
  *   collect.c   sinks: requests of any node that a taker of this one gets
  *   nodes.c     which nodes there are
  *   lengths.c   how much waits, pushed by whichever node
+ *   examine.c   whether the Redis server is fit for it
  *   state.c     what the status shows of all that
  */
 #ifndef HBT_WORKER_QUEUE_H
@@ -42,7 +43,6 @@ struct worker {
 
 	struct hbt_redis_setup *setup;
 	struct hbt_switchboard *switchboard;
-	json_t *findings; /* of the examination; NULL: not ended */
 
 	struct enqueued *enqueued;  /* by the master's id */
 	struct credit *collected;   /* by our id */
@@ -51,6 +51,7 @@ struct worker {
 
 	struct nodes *nodes;     /* nodes.c */
 	struct lengths *lengths; /* lengths.c */
+	struct examiner *examiner; /* examine.c */
 	bool signed_off;
 	struct hbt_redis_batch *drain; /* enqueue.c: asks what is collected */
 
@@ -115,6 +116,11 @@ void lengths_free(struct worker *w);
 /* By endpoint, new: "queued", of all nodes, and what of this one waits; those
  * of which nothing waits are left out. */
 json_t *lengths_list(const struct worker *w);
+
+/* examine.c */
+int examine_start(struct worker *w);
+void examine_free(struct worker *w); /* after backend_free() */
+json_t *examine_findings(const struct worker *w); /* a copy */
 
 /* state.c */
 int state_start(struct worker *w);
