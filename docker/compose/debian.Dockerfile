@@ -1,0 +1,8 @@
+# One package of Debian, as nobody: Redis, HAProxy, Prometheus.
+FROM debian:bookworm-slim
+ARG PACKAGE
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y \
+       --no-install-recommends "$PACKAGE" \
+    && rm -rf /var/lib/apt/lists/*
+USER nobody
