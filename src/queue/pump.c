@@ -19,7 +19,8 @@ static void finish(struct hbt_feed *f, const struct halibut_error *why)
 {
 	struct hbt_sink *sink = f->sink;
 
-	*f->self = NULL;
+	if (f->self != NULL)
+		*f->self = NULL;
 	sink->wake = NULL; /* it may live on until it is drained */
 	hbt_source_free(&f->src);
 	event_free(f->again);
@@ -91,7 +92,8 @@ int hbt_feed_new(struct hbt_feed **self, struct event_base *base,
 		.status = HALIBUT_ENOMEM, .message = (char *)"out of memory"};
 	struct hbt_feed *f = calloc(1, sizeof(*f));
 
-	*self = NULL;
+	if (self != NULL)
+		*self = NULL;
 	if (f != NULL)
 		f->again = event_new(base, -1, 0, run, f);
 	if (f == NULL || f->again == NULL) {
@@ -105,7 +107,8 @@ int hbt_feed_new(struct hbt_feed **self, struct event_base *base,
 	f->sink = sink;
 	src->wake = sink->wake = woke;
 	src->wake_arg = sink->wake_arg = f;
-	*self = f;
+	if (self != NULL)
+		*self = f;
 	woke(f);
 	return HALIBUT_OK;
 }

@@ -9,8 +9,8 @@ struct hbt_feed;
 
 /*
  * Owns both ends, also when it fails. Runs by itself, from the loop; when it
- * has ended *self is NULL, so whoever keeps it there can end it early.
- * HALIBUT_ENOMEM.
+ * has ended *self is NULL, so whoever keeps it there can end it early; self may
+ * be NULL. HALIBUT_ENOMEM.
  */
 int hbt_feed_new(struct hbt_feed **self, struct event_base *base,
                  struct hbt_source *src, struct hbt_sink *sink);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/uri.h"
+#include "queue/pump.h"
 #include "runtime/loop.h"
 #include "runtime/runtime.h"
 #include "runtime/streams.h"
@@ -115,7 +116,7 @@ static void receive_streams(struct halibut_call *call,
 	if (streams == NULL)
 		*sink = mine;
 	else
-		hbt_pump(call->rt->base, streams, mine);
+		hbt_feed_new(NULL, call->rt->base, streams, mine);
 }
 
 static struct halibut_call *of_pending(struct hbt_pending *p)

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/uri.h"
+#include "queue/pump.h"
 #include "runtime/service.h"
 
 enum { MOST_AT_A_TIME = 1024 };
@@ -101,7 +102,7 @@ static void deliver(struct hbt_taker *t, struct hbt_pending *p)
 	hbt_request_take(rt, hbt_message_ref(p->msg), NULL, sv->serving->key,
 	                 &back, sv, &sv->request, &sink);
 	if (streams != NULL && sink != NULL)
-		hbt_pump(rt->base, streams, sink);
+		hbt_feed_new(NULL, rt->base, streams, sink);
 	else
 		hbt_source_free(&streams);
 }

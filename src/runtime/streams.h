@@ -48,9 +48,4 @@ struct hbt_sink *hbt_streams_sink_base(struct hbt_streams_sink *s);
 /* done will not be called any more; whoever still writes gets an error. */
 void hbt_streams_sink_forget(struct hbt_streams_sink *s);
 
-/* Reads a source to its end into a sink, as fast as both allow; owns both,
- * also when it fails. Runs by itself until then. HALIBUT_ENOMEM. */
-int hbt_pump(struct event_base *base, struct hbt_source *src,
-             struct hbt_sink *sink);
-
 #endif

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "ipc/log_order.h"
-#include "runtime/streams.h"
+#include "queue/pump.h"
 #include "worker.h"
 
 static void give_up(struct worker *w)
@@ -67,7 +67,7 @@ int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)
 		hbt_source_free(&src);
 		return rc;
 	}
-	rc = hbt_pump(w->base, src, sink);
+	rc = hbt_feed_new(NULL, w->base, src, sink);
 	if (rc != HALIBUT_OK) {
 		close(*fd);
 		*fd = -1;

@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "queue/redis_names.h"
-#include "runtime/streams.h"
 #include "worker.h"
 
 /* Without these uthash ends the process when memory is short. */
