@@ -89,6 +89,7 @@ enum hbt_peer_kind {
 	HBT_PEER_SERVICE_WORKER,
 	HBT_PEER_CONTROL,
 	HBT_PEER_QUEUE_WORKER,
+	HBT_PEER_KINDS, /* none: how many numbers they take */
 };
 
 /* How a CALL says where it goes. */

@@ -25,7 +25,7 @@ struct hbt_workers {
 	struct hbt_workers_ops ops;
 	struct hbt_worker *v[MAX_WORKERS];
 	size_t n;
-	bool stopping[HBT_PEER_CONTROL]; /* by kind: none is started */
+	bool stopping[HBT_PEER_KINDS]; /* by kind: none is started */
 };
 
 static const char *const state_names[WORKER_STATE_COUNT] = {

@@ -58,6 +58,7 @@ static int tear_down(void **state)
 }
 
 /* words NULL: all is right. */
+__attribute__((format(printf, 3, 4)))
 static void assert_finds(struct fixture *f, const char *words,
                          const char *format, ...)
 {
