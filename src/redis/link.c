@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "base/timespan.h"
 #include "redis/link_int.h"
@@ -240,6 +241,27 @@ bool hbt_link_is_full(const struct hbt_link *l)
 	return full;
 }
 
+/*
+ * A server that turns us away says why and hangs up, perhaps before we wrote
+ * anything: that is worth more than our broken pipe.
+ */
+static void fail_write(struct hbt_link *l, int error)
+{
+	char said[256];
+	ssize_t n = recv(bufferevent_getfd(l->bev), said, sizeof(said) - 1,
+	                 MSG_DONTWAIT);
+
+	if (n <= 1 || said[0] != '-') {
+		link_fail(l, HALIBUT_ESYSTEM, "the connection was lost: %s",
+		          strerror(error));
+		return;
+	}
+	said[n] = '\0';
+	said[strcspn(said, "\r\n")] = '\0';
+	link_fail(l, HALIBUT_ESYSTEM, "%s%s", said + 1,
+	          hbt_redis_remedy(said + 1));
+}
+
 /* One writev() now; what the socket does not take waits for it. TLS has its
  * own ways. */
 static void flush(struct hbt_link *l)
@@ -252,8 +274,7 @@ static void flush(struct hbt_link *l)
 	if (plain && evbuffer_get_length(waiting) == 0 &&
 	    evbuffer_write(l->out, bufferevent_getfd(l->bev)) < 0 &&
 	    errno != EAGAIN && errno != EINTR) {
-		link_fail(l, HALIBUT_ESYSTEM, "the connection was lost: %s",
-		          strerror(errno));
+		fail_write(l, errno);
 		return;
 	}
 	if (evbuffer_get_length(l->out) > 0 &&
@@ -396,8 +417,15 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	link_enter(l);
 	if ((what & BEV_EVENT_CONNECTED) != 0)
 		link_login(l);
-	else if (l->state == LINK_DIALLING)
+	else if (l->config.tls != NULL && l->bytes_in == 0)
+		/* With TLS 1.3 ours may be refused after the handshake. */
 		link_tls_failed(l);
+	else if (l->bytes_in == 0)
+		link_fail(l, HALIBUT_ESYSTEM,
+		          "the server ended the connection before it "
+		          "answered%s%s; does it expect TLS (ssl=true)?",
+		          error != 0 ? ": " : "",
+		          error != 0 ? strerror(error) : "");
 	else if ((what & BEV_EVENT_EOF) != 0)
 		link_fail(l, HALIBUT_ESYSTEM,
 		          "the server closed the connection");

@@ -232,3 +232,38 @@ void ear_open(struct ear *e, const char *channel, bool pattern)
 	e->l.refused = on_refused;
 	assert_int_equal(hbt_redis_listen(h.redis, &e->l, channel, pattern), 0);
 }
+
+void harness_works(void)
+{
+	static struct ear ear;
+	struct outcome out = {0};
+	struct hbt_redis_batch *b;
+
+	memset(&ear, 0, sizeof(ear));
+	ear_open(&ear, "app:HalibutRedis:channel:x", false);
+	AWAIT(ear.established > 0);
+	b = hbt_redis_batch_new(h.redis);
+	hbt_redis_batch_add(b, "SET app:HalibutRedis:string:x %b", "a\0b",
+	                    (size_t)3);
+	hbt_redis_batch_add(b, "EXPIRE app:HalibutRedis:string:x %d", 60);
+	hbt_redis_batch_publish(b, "app:HalibutRedis:channel:x", "{}", 2);
+	hbt_redis_batch_send(b, 20000, harness_done, &out);
+	AWAIT(out.done);
+	if (out.status != 0)
+		fail_msg("%s", out.text);
+	AWAIT(ear.messages == 1);
+	hbt_redis_unlisten(h.redis, &ear.l);
+}
+
+void harness_fails_with(const char *one, const char *two)
+{
+	struct outcome out;
+
+	harness_send(&out, 0, "PING");
+	AWAIT(out.done);
+	assert_int_not_equal(out.status, 0);
+	if (strstr(out.text, one) == NULL || strstr(out.text, two) == NULL)
+		fail_msg("'%s' and '%s' are not both in: %s", one, two,
+		         out.text);
+	assert_int_equal(h.warnings, 1);
+}

@@ -77,4 +77,9 @@ struct ear {
 };
 void ear_open(struct ear *e, const char *channel, bool pattern);
 
+/* Commands and messages go there and back, with the rights of the queue. */
+void harness_works(void);
+/* A command fails with both of these in its reason, and one warning. */
+void harness_fails_with(const char *one, const char *two);
+
 #endif
