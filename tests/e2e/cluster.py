@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
 """Two gateways that share one Redis are one logical server."""
+import atexit
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 
 import halibut_wire as hw
 from cluster_nodes import Cluster, Redis, has_redis
 from gateway import (
-    BUILD, ECHO, PATIENCE, SRC, Client, Poller, ctl, echo_first, main, until)
+    BUILD, ECHO, PATIENCE, SRC, Certificate, Client, Poller, ctl, echo_first,
+    main, until)
 
+WORK = tempfile.mkdtemp(prefix="halibut-cluster-")
+atexit.register(shutil.rmtree, WORK, True)
 HOSTED = f'''
 service "IEchoService" {{ command = "{sys.executable} {ECHO}" }}
 queue "queue://worker-1/" {{ concurrency = 2 }}
@@ -263,6 +270,67 @@ def test_what_is_wrong_with_a_redis_server_is_said_with_its_remedy():
     done = examined(node)
     assert done.returncode == 1 and "replica" in done.stdout, done
     c.stop()
+
+
+def streams_pass(c):
+    a, b = c.nodes
+    Poller(a, "poll://streams").serve(echo_first)
+    a.wait_idle_poller("poll://streams/")
+    for size in (0, 70000, 3 << 20):
+        echo_through(b, "poll://streams/", size)
+    until(lambda: c.redis.keys() == [], f"nothing left: {c.redis.keys()}")
+    c.stop()
+
+
+def script(name, text):
+    path = os.path.join(tempfile.mkdtemp(dir=WORK), name)
+    with open(path, "w") as f:
+        f.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def test_datastreams_pass_through_each_kind_of_store():
+    directory = tempfile.mkdtemp(dir=WORK)
+    streams_pass(Cluster(more=f'''streams = directory
+streams_directory = "{directory}"
+wrappers = {{"gzip"}}'''))
+    assert os.listdir(directory) == []
+    streams_pass(Cluster(more="streams = metadata"))
+    keep = script("keep", f"""case $1 in
+store) cat >{directory}/$2 ;;
+fetch) cat {directory}/$2 ;;
+delete) rm -f {directory}/$2 ;;
+esac
+""")
+    seal = script("seal", "tr a-zA-Z n-za-mN-ZA-M\n")
+    streams_pass(Cluster(more=f'''streams = program
+streams_command = "{keep}"
+wrappers = {{"gzip", "program {seal}"}}'''))
+    assert os.listdir(directory) == []
+
+
+def test_redis_may_ask_for_tls_a_certificate_and_a_password():
+    cert = Certificate.get("localhost").path
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    redis = Redis("--tls-port", str(port), "--bind", "127.0.0.1",
+                  "--tls-cert-file", cert, "--tls-key-file", cert,
+                  "--tls-ca-cert-file", cert)
+    redis.ask("ACL", "SETUSER", "default", "resetpass", ">secret", "~*", "&*")
+    password = os.path.join(redis.dir, "password")
+    with open(password, "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
+        f.write("secret\n")
+    redis.url = f"rediss://localhost:{port}"
+    with Cluster(redis=redis, more=f'''password_file = "{password}"
+tls_ca = "{cert}"
+tls_certificate = "{cert}"
+tls_key = "{cert}"''') as c:
+        a, b = c.nodes
+        Poller(a, "poll://tls").serve(echo_first)
+        a.wait_idle_poller("poll://tls/")
+        echo_through(b, "poll://tls/", 70000)
 
 
 if __name__ == "__main__":
