@@ -71,18 +71,20 @@ static bool log_in(struct fake_conn *c, const char *line)
 
 static bool subscribe(struct fake_conn *c, const char *line)
 {
-	char copy[16384], *rest = copy, *verb, *name;
+	char *copy = strdup(line), *rest = copy, *verb, *name;
 
-	snprintf(copy, sizeof(copy), "%s", line);
 	verb = strsep(&rest, " ");
-	if (strstr(verb, "SUBSCRIBE") == NULL)
+	if (strstr(verb, "SUBSCRIBE") == NULL) {
+		free(copy);
 		return false;
+	}
 	c->subscriber = true;
 	for (char *p = verb; *p != '\0'; p++)
 		*p = (char)(*p + ('a' - 'A'));
 	while ((name = strsep(&rest, " ")) != NULL)
 		fake_say(c, "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n:1\r\n",
 		         strlen(verb), verb, strlen(name), name);
+	free(copy);
 	return true;
 }
 
