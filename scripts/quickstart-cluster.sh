@@ -29,6 +29,8 @@ CONF
 # start_node NAME: its address is in node_address afterwards.
 start_node()
 {
+	# Another file: workers of one that was killed may still write to theirs.
+	rm -f "$run/$1.log"
 	: >"$run/$1.log"
 	start "$1" "$run/$1.log" "$bin/halibutd" -c "$run/$1.conf"
 	node_pid=${pids[-1]}

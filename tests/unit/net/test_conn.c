@@ -350,8 +350,13 @@ static void a_reader_that_stops_stops_the_writer(void **state)
 	hbt_conn_pause(s.conn);
 	c.on_drained = pump_c;
 	pump_c(&c);
-	WAIT(hbt_conn_unsent(c.conn) > 256 * 1024);
-	stood = written_c;
+	/* The kernel takes as much as it likes first; how much of the rest is
+	 * left with us, between drained and full, is its business as well. */
+	do {
+		stood = written_c;
+		some_turns();
+	} while (written_c != stood);
+	assert_true(hbt_conn_unsent(c.conn) > 0);
 	assert_true(stood < BULK);
 	some_turns();
 	assert_int_equal(written_c, stood);
