@@ -45,12 +45,9 @@ static int nothing(void)
 	return 0;
 }
 
-/* Where there is none, as in a build with a sanitizer, nothing is tested. */
 static void need_a_sandbox(void)
 {
 	unsetenv("HALIBUT_SANDBOX");
-	if (!hbt_sandbox_is_built_in())
-		skip();
 }
 
 static int read_secret(void)
@@ -228,5 +225,10 @@ int main(void)
 		cmocka_unit_test(it_can_be_switched_off_and_made_deadly),
 	};
 
+	if (!hbt_sandbox_is_built_in()) {
+		printf("1..0 # SKIP no sandbox, as in a build with a "
+		       "sanitizer\n");
+		return 0;
+	}
 	return cmocka_run_group_tests(tests, make_secret, remove_secret);
 }
