@@ -592,6 +592,16 @@ const char *hbt_conn_peer_thumbprint(const struct hbt_conn *c)
 	return c->thumbprint[0] != '\0' ? c->thumbprint : NULL;
 }
 
+const char *hbt_conn_own_thumbprint(const struct hbt_conn *c)
+{
+	const struct hbt_tls *tls;
+
+	if (c->ssl == NULL || SSL_get_certificate(c->ssl) == NULL)
+		return NULL; /* none yet, or a discovery's */
+	tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(c->ssl));
+	return tls->thumbprint;
+}
+
 X509 *hbt_conn_peer_certificate(const struct hbt_conn *c)
 {
 	return c->ssl != NULL ? SSL_get0_peer_certificate(c->ssl) : NULL;

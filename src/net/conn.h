@@ -117,6 +117,10 @@ void hbt_conn_write_timeout(struct hbt_conn *c, int64_t ms);
 /* 40 upper-case hex digits, or NULL when the peer sent no certificate. */
 const char *hbt_conn_peer_thumbprint(const struct hbt_conn *c);
 X509 *hbt_conn_peer_certificate(const struct hbt_conn *c); /* borrowed */
+/* Of the certificate of ours that this connection shows, as long as the
+ * hbt_tls is that it was made with; NULL before the handshake began, and when
+ * we show none. */
+const char *hbt_conn_own_thumbprint(const struct hbt_conn *c);
 /*
  * Why a server may have hung up: one that does not trust us says not a word.
  * A clause with our own thumbprint, to stand behind what happened, for a

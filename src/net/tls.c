@@ -182,6 +182,8 @@ int hbt_tls_new(struct hbt_tls **out, const char *cert_pem, const char *key_pem,
 	    (rc = identify(tls->client, cert_pem, key_pem, tls->thumbprint,
 	                   err)) != 0)
 		goto out;
+	SSL_CTX_set_app_data(tls->server, tls); /* for conn.c */
+	SSL_CTX_set_app_data(tls->client, tls);
 	*out = tls;
 	tls = NULL;
 out:

@@ -18,6 +18,10 @@ static void both_sides_see_each_others_thumbprint(void **state)
 	                    server_tls->thumbprint);
 	assert_string_equal(hbt_conn_peer_thumbprint(s.conn),
 	                    client_tls->thumbprint);
+	assert_string_equal(hbt_conn_own_thumbprint(c.conn),
+	                    client_tls->thumbprint);
+	assert_string_equal(hbt_conn_own_thumbprint(s.conn),
+	                    server_tls->thumbprint);
 	assert_non_null(hbt_conn_peer_certificate(s.conn));
 	assert_string_equal(hbt_conn_tls_version(c.conn), "TLSv1.3");
 	assert_ptr_equal(strstr(hbt_conn_peer_address(c.conn), "127.0.0.1:"),
@@ -99,6 +103,7 @@ static void a_dialler_without_certificate_is_let_in(void **state)
 	WAIT(c.opened && s.opened);
 	assert_null(hbt_conn_peer_thumbprint(s.conn));
 	assert_null(hbt_conn_peer_certificate(s.conn));
+	assert_null(hbt_conn_own_thumbprint(c.conn));
 	assert_string_equal(hbt_conn_peer_thumbprint(c.conn),
 	                    server_tls->thumbprint);
 	side_fini(&c);
