@@ -145,34 +145,6 @@ _Static_assert(sizeof(struct hbt_limits) == 26 * 8,
                "limits changed: change limit_numbers, too");
 #endif
 
-#define STAT(kind, field)                                                      \
-	{offsetof(struct hbt_worker_stats, field), NUMBER_##kind}
-
-static const struct number stats_numbers[] = {
-	STAT(U32, connections),      STAT(U32, handshakes),
-	STAT(U32, clients),          STAT(U32, subscribers),
-	STAT(U32, pooled),           STAT(U32, polls),
-	STAT(U32, calls_in_flight),  STAT(U64, accepted),
-	STAT(U64, refused),          STAT(U64, failed_handshakes),
-	STAT(U64, messages_in),      STAT(U64, messages_out),
-	STAT(U64, bytes_in),         STAT(U64, bytes_out),
-	STAT(U64, streams_in),       STAT(U64, stream_bytes_in),
-	STAT(U64, spool_bytes),
-};
-_Static_assert(sizeof(struct hbt_worker_stats) == 8 * 4 + 10 * 8,
-               "counters changed: change stats_numbers, too");
-
-void hbt_worker_stats_put(struct hbt_wr *w, const struct hbt_worker_stats *s)
-{
-	put_numbers(w, s, stats_numbers, COUNT(stats_numbers));
-}
-
-void hbt_worker_stats_get(struct hbt_rd *r, struct hbt_worker_stats *s)
-{
-	memset(s, 0, sizeof(*s));
-	get_numbers(r, s, stats_numbers, COUNT(stats_numbers));
-}
-
 void hbt_endpoint_fields_put(struct hbt_wr *w,
                              const struct hbt_endpoint_fields *e)
 {

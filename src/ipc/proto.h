@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include <event2/event.h>
+#include "ipc/counters.h"
 #include "wire/flow.h"
 #include "wire/message.h"
 
@@ -78,6 +79,21 @@ enum hbt_ipc_type {
 	HBT_IPC_LOG_LEVEL,   /* str "LEVEL" or "AREA=LEVEL", or none: -> DONE,
 	                      * whose message names the levels in force */
 	HBT_IPC_LOG_FOLLOW,  /* -> LOG_LINE with the id, until it hangs up */
+
+	/*
+	 * Status worker -> master, and on to a connection worker: a page of a
+	 * table (ipc/rows.h), struct hbt_rows_ask -> ROWS with the id: u8 ok,
+	 * u64 next (0: that was all), u32 n, n rows. The master passes both on
+	 * as they are, and answers ok = 0 in the name of a worker that is gone.
+	 */
+	HBT_IPC_ROWS_ASK = 100,
+	HBT_IPC_ROWS,
+	/*
+	 * halibutctl -> master -> status worker: str path with query, as in
+	 * "/connz?limit=50" -> DOCUMENT with the id: u16 HTTP status, str body.
+	 */
+	HBT_IPC_DOCUMENT_ASK,
+	HBT_IPC_DOCUMENT,
 };
 
 #define HBT_IPC_PROTOCOL 1u
@@ -89,6 +105,7 @@ enum hbt_peer_kind {
 	HBT_PEER_SERVICE_WORKER,
 	HBT_PEER_CONTROL,
 	HBT_PEER_QUEUE_WORKER,
+	HBT_PEER_STATUS_WORKER,
 	HBT_PEER_KINDS, /* none: how many numbers they take */
 };
 
@@ -177,17 +194,6 @@ struct hbt_program {
 void hbt_program_put(struct hbt_wr *w, const struct hbt_program *p);
 void hbt_program_get(struct hbt_rd *r, struct hbt_program *p);
 void hbt_program_fini(struct hbt_program *p);
-
-struct hbt_worker_stats {
-	uint32_t connections, handshakes, clients, subscribers, pooled, polls;
-	uint32_t calls_in_flight;
-	uint64_t accepted, refused, failed_handshakes;
-	uint64_t messages_in, messages_out, bytes_in, bytes_out;
-	uint64_t streams_in, stream_bytes_in;
-	uint64_t spool_bytes;
-};
-void hbt_worker_stats_put(struct hbt_wr *w, const struct hbt_worker_stats *s);
-void hbt_worker_stats_get(struct hbt_rd *r, struct hbt_worker_stats *s);
 
 /* status, connection state, message, details, type. */
 void hbt_ipc_error_put(struct hbt_wr *w, const struct halibut_error *err);

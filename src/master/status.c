@@ -28,23 +28,9 @@ static json_t *listen_list(const struct hbt_master *m)
 
 static void add_stats(json_t *o, const struct hbt_worker_stats *s)
 {
-	set_int(o, "connections", s->connections);
-	set_int(o, "handshakes", s->handshakes);
-	set_int(o, "clients", s->clients);
-	set_int(o, "subscribers", s->subscribers);
-	set_int(o, "pooled", s->pooled);
-	set_int(o, "polls", s->polls);
-	set_int(o, "calls_in_flight", s->calls_in_flight);
-	set_int(o, "accepted", s->accepted);
-	set_int(o, "refused", s->refused);
-	set_int(o, "failed_handshakes", s->failed_handshakes);
-	set_int(o, "messages_in", s->messages_in);
-	set_int(o, "messages_out", s->messages_out);
-	set_int(o, "bytes_in", s->bytes_in);
-	set_int(o, "bytes_out", s->bytes_out);
-	set_int(o, "streams_in", s->streams_in);
-	set_int(o, "stream_bytes_in", s->stream_bytes_in);
-	set_int(o, "spool_bytes", s->spool_bytes);
+	for (const struct hbt_counter *c = hbt_worker_counters; c->name != NULL;
+	     c++)
+		set_int(o, c->name, hbt_counter_of(c, s));
 }
 
 static json_t *worker(const struct hbt_worker *w)

@@ -31,8 +31,9 @@ static void collect(struct worker *w)
 
 	count_connections(w);
 	hbt_dialler_counts(w->dialler, &d);
-	s->pooled = (uint32_t)d.pooled;
-	s->calls_in_flight = (uint32_t)(incoming_busy(w) + outgoing_busy(w));
+	s->pooled = d.pooled;
+	s->dialled = d.calls;
+	s->calls_in_flight = incoming_busy(w) + outgoing_busy(w);
 	s->messages_in = w->env.counts.messages_in;
 	s->messages_out = w->env.counts.messages_out;
 	s->streams_in = w->env.counts.streams_in;

@@ -69,7 +69,8 @@ static void drain(struct hbt_svc *svc)
 {
 	if (svc->phase != SVC_SERVING)
 		return;
-	log_info("stopping behind %u calls", svc->stats.calls_in_flight);
+	log_info("stopping behind %llu calls",
+	         (unsigned long long)svc->stats.calls_in_flight);
 	svc->phase = SVC_DRAINING;
 	hbt_svc_programs_retire(svc);
 	hbt_svc_look_around(svc);

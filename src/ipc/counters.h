@@ -1,0 +1,70 @@
+/*
+ * Every number that a node counts, in one table: the structs that hold them,
+ * how they travel, the status documents and the metrics come from here.
+ *
+ *   X(type, name, unit, help)
+ *
+ * type: COUNTER only grows, as long as its process lives; GAUGE goes up and
+ * down. unit: "" or a base unit, as Prometheus names them. help: a sentence.
+ * The metric is halibut_NAME; with _total for a counter. docs/status.md
+ */
+#ifndef HBT_IPC_COUNTERS_H
+#define HBT_IPC_COUNTERS_H
+
+#include "base/buf.h"
+
+/* Of a worker process; a connection worker has all of them. */
+#define HBT_WORKER_COUNTERS(X)                                                 \
+	X(GAUGE, connections, "", "Connections that were accepted and are "    \
+	                          "open.")                                     \
+	X(GAUGE, handshakes, "", "Of these, not authorised yet.")              \
+	X(GAUGE, clients, "", "Of these, clients.")                            \
+	X(GAUGE, subscribers, "", "Of these, polling services.")               \
+	X(GAUGE, dialled, "", "Connections to listening services that carry "  \
+	                      "or are made for a call.")                       \
+	X(GAUGE, pooled, "", "Idle connections to listening services.")        \
+	X(GAUGE, polls, "", "Connections to servers that this node polls.")    \
+	X(GAUGE, calls_in_flight, "", "Calls under way in the process.")       \
+	X(COUNTER, accepted, "", "Connections that were accepted.")            \
+	X(COUNTER, refused, "", "Connections that were refused, or broke "     \
+	                        "before they were authorised.")                \
+	X(COUNTER, failed_handshakes, "", "Connections that ended before "     \
+	                                  "they were authorised.")             \
+	X(COUNTER, messages_in, "", "Messages received.")                      \
+	X(COUNTER, messages_out, "", "Messages sent.")                         \
+	X(COUNTER, bytes_in, "bytes", "Bytes received in TLS records, of all " \
+	                              "connections.")                          \
+	X(COUNTER, bytes_out, "bytes", "Bytes sent in TLS records, of all "    \
+	                               "connections.")                         \
+	X(COUNTER, streams_in, "", "DataStreams received.")                    \
+	X(COUNTER, stream_bytes_in, "bytes", "Bytes of DataStreams received.") \
+	X(GAUGE, spool_bytes, "bytes", "DataStreams that wait in memory and "  \
+	                               "in files for who takes them.")
+
+#define HBT_COUNTER_MEMBER(type, name, unit, help) uint64_t name;
+
+struct hbt_worker_stats {
+	HBT_WORKER_COUNTERS(HBT_COUNTER_MEMBER)
+};
+
+enum hbt_counter_type {
+	HBT_COUNTER, /* COUNTER */
+	HBT_GAUGE,
+};
+
+struct hbt_counter {
+	enum hbt_counter_type type;
+	const char *name, *unit, *help;
+	size_t offset; /* of the uint64_t in its struct */
+};
+
+/* Of struct hbt_worker_stats. The last one has no name. */
+extern const struct hbt_counter hbt_worker_counters[];
+
+/* The counter's value in the struct that it is of. */
+uint64_t hbt_counter_of(const struct hbt_counter *c, const void *stats);
+
+void hbt_worker_stats_put(struct hbt_wr *w, const struct hbt_worker_stats *s);
+void hbt_worker_stats_get(struct hbt_rd *r, struct hbt_worker_stats *s);
+
+#endif
