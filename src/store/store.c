@@ -157,17 +157,26 @@ void hbt_saving_go_on(struct hbt_saving *g)
 		soon(g);
 }
 
+/*
+ * Behind what ended before: messages go on in the order in which they came.
+ * Timers of one moment would not keep it.
+ */
+static void end_in_order(struct hbt_saving *g)
+{
+	event_active(g->later, EV_TIMEOUT, 0);
+}
+
 void hbt_saving_done(struct hbt_saving *g)
 {
 	g->done = true;
-	soon(g);
+	end_in_order(g);
 }
 
 void hbt_saving_failed(struct hbt_saving *g, const struct halibut_error *err)
 {
 	if (g->err.status == HALIBUT_OK)
 		hbt_error_copy(&g->err, err);
-	soon(g);
+	end_in_order(g);
 }
 
 /* What is stored while the rest still comes must not expire meanwhile. */
@@ -289,7 +298,7 @@ static void on_sink_end(struct hbt_sink *sink, const struct halibut_error *why)
 	}
 	if (g->err.status != HALIBUT_OK) {
 		put_close(g, false);
-		soon(g);
+		end_in_order(g);
 		return;
 	}
 	g->store->ops->put_finish(g);

@@ -85,6 +85,7 @@ static uint8_t *section(size_t n, const int64_t *lengths, bool backwards,
 
 struct saved {
 	bool done;
+	int place; /* among all that were saved */
 	uint8_t *metadata;
 	size_t len;
 	struct halibut_error err;
@@ -94,9 +95,11 @@ static void on_saved(void *arg, const uint8_t *metadata, size_t len,
                      const struct halibut_error *err)
 {
 	struct saved *s = arg;
+	static int n_saved;
 
 	assert_false(s->done);
 	s->done = true;
+	s->place = ++n_saved;
 	if (err != NULL) {
 		hbt_error_copy(&s->err, err);
 		return;
@@ -385,6 +388,51 @@ static void without_streams_the_metadata_is_an_empty_object(void **state)
 		hbt_store_free(&s);
 	}
 	hbt_message_unref(&m);
+}
+
+struct begins {
+	struct hbt_store *store;
+	struct hbt_message *m;
+	struct saved saved[20];
+};
+
+static void begin_all(evutil_socket_t fd, short what, void *arg)
+{
+	struct begins *b = arg;
+	struct hbt_saving *g;
+	struct hbt_sink *sink;
+
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(hbt_store_save(&g, b->store, b->m, 60000,
+		                                &sink, on_saved, &b->saved[i]),
+		                 HALIBUT_OK);
+}
+
+/* Within one turn, as requests come that waited for Redis together. */
+static void what_began_first_ends_first(void **state)
+{
+	const struct timeval now = {0};
+
+	(void)state;
+	FOR_EACH_KIND(kind) {
+		struct begins b = {.store = store_of(kind),
+		                   .m = message(0, NULL)};
+
+		event_base_once(base, -1, EV_TIMEOUT, begin_all, &b, &now);
+		while (!b.saved[19].done)
+			assert_int_equal(event_base_loop(base, EVLOOP_ONCE), 0);
+		for (int i = 1; i < 20; i++) {
+			assert_true(b.saved[i - 1].done);
+			assert_int_equal(b.saved[i].place,
+			                 b.saved[i - 1].place + 1);
+		}
+		for (int i = 0; i < 20; i++)
+			saved_fini(&b.saved[i]);
+		hbt_message_unref(&b.m);
+		hbt_store_free(&b.store);
+	}
 }
 
 static void a_cut_section_leaves_nothing(void **state)
@@ -692,6 +740,7 @@ int main(void)
 		cmocka_unit_test(a_large_stream_comes_back),
 		cmocka_unit_test(
 			without_streams_the_metadata_is_an_empty_object),
+		cmocka_unit_test(what_began_first_ends_first),
 		cmocka_unit_test(a_cut_section_leaves_nothing),
 		cmocka_unit_test(
 			a_cancelled_saving_is_silent_and_leaves_nothing),
