@@ -79,14 +79,18 @@ static int read_options(struct settings *s, int argc, char **argv)
 /* Asks for the document. NULL, and err says why. */
 static json_t *fetch(const char *path, struct halibut_error *err)
 {
+	static const struct hbt_ctl_question question = {
+		.type = HBT_IPC_STATUS,
+		.answer = HBT_IPC_STATUS_DOC,
+		.timeout_ms = ANSWER_MS,
+	};
 	uint8_t *body;
 	struct hbt_str text;
 	struct hbt_rd r;
 	json_t *doc = NULL;
 	size_t len;
 
-	if (hbt_ctl_ask(path, HBT_IPC_STATUS, HBT_IPC_STATUS_DOC, ANSWER_MS,
-	                false, &body, &len, err) != 0)
+	if (hbt_ctl_ask(path, &question, &body, &len, err) != 0)
 		return NULL;
 	r = hbt_rd_from(body, len);
 	text = hbt_rd_str(&r);

@@ -172,16 +172,29 @@ static int conclude(struct question *q, const char *path, int64_t timeout_ms,
 	return HALIBUT_OK;
 }
 
-int hbt_ctl_ask(const char *path, uint16_t question, uint16_t answer,
-                int64_t timeout_ms, bool until_closed, uint8_t **body,
-                size_t *len, struct halibut_error *err)
+static int send_question(struct hbt_ipc *ipc, const struct hbt_ctl_question *q,
+                         struct halibut_error *err)
 {
-	struct question q = {.answer = answer};
+	int rc = q->body != NULL ? q->body->status : HALIBUT_OK;
+
+	if (rc == HALIBUT_OK)
+		rc = hbt_ipc_send(ipc, q->type, 1,
+		                  q->body != NULL ? q->body->buf.data : NULL,
+		                  q->body != NULL ? q->body->buf.len : 0, -1);
+	return rc == HALIBUT_OK ? rc
+	                        : hbt_error_set(err, rc, "%s",
+	                                        halibut_strerror(rc));
+}
+
+int hbt_ctl_ask(const char *path, const struct hbt_ctl_question *question,
+                uint8_t **body, size_t *len, struct halibut_error *err)
+{
+	struct question q = {.answer = question->answer};
 	struct event_base *base = event_base_new();
 	struct event *timer = NULL;
 	struct hbt_ipc *ipc = NULL;
-	struct timeval tv = {.tv_sec = timeout_ms / 1000,
-	                     .tv_usec = timeout_ms % 1000 * 1000};
+	int64_t ms = question->timeout_ms;
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 	int rc;
 
 	*body = NULL;
@@ -192,13 +205,14 @@ int hbt_ctl_ask(const char *path, uint16_t question, uint16_t answer,
 	}
 	event_add(timer, &tv);
 	rc = hbt_ctl_control_open(&ipc, base, path, &question_ops, &q, err);
-	if (rc == 0 && hbt_ipc_send(ipc, question, 1, NULL, 0, -1) != 0)
-		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	if (rc == 0)
+		rc = send_question(ipc, question, err);
 	if (rc != 0)
 		goto out;
-	while (!q.closed && !q.timed_out && (!q.answered || until_closed))
+	while (!q.closed && !q.timed_out &&
+	       (!q.answered || question->until_closed))
 		event_base_loop(base, EVLOOP_ONCE);
-	rc = conclude(&q, path, timeout_ms, until_closed, err);
+	rc = conclude(&q, path, ms, question->until_closed, err);
 	if (rc == 0) {
 		*body = q.body;
 		q.body = NULL;
@@ -215,9 +229,10 @@ out:
 	return rc;
 }
 
-int hbt_ctl_order(const char *path, uint16_t order, int64_t timeout_ms,
-                  bool until_closed, char **message, struct halibut_error *err)
+int hbt_ctl_order(const char *path, const struct hbt_ctl_question *question,
+                  char **message, struct halibut_error *err)
 {
+	struct hbt_ctl_question q = *question;
 	uint8_t *body;
 	struct hbt_rd r;
 	size_t len;
@@ -225,8 +240,8 @@ int hbt_ctl_order(const char *path, uint16_t order, int64_t timeout_ms,
 	int rc;
 
 	*message = NULL;
-	rc = hbt_ctl_ask(path, order, HBT_IPC_DONE, timeout_ms, until_closed,
-	                 &body, &len, err);
+	q.answer = HBT_IPC_DONE;
+	rc = hbt_ctl_ask(path, &q, &body, &len, err);
 	if (rc != 0)
 		return rc;
 	r = hbt_rd_from(body, len);

@@ -18,20 +18,25 @@ int hbt_ctl_control_open(struct hbt_ipc **out, struct event_base *base,
                          const char *path, const struct hbt_ipc_ops *ops,
                          void *arg, struct halibut_error *err);
 
-/*
- * One question without a body, and its answer as malloced bytes with a
- * terminating NUL behind them (*len may be NULL). Waits up to timeout_ms. With
- * until_closed it goes on waiting until the gateway is gone.
- */
-int hbt_ctl_ask(const char *path, uint16_t question, uint16_t answer,
-                int64_t timeout_ms, bool until_closed, uint8_t **body,
-                size_t *len, struct halibut_error *err);
+struct hbt_ctl_question {
+	uint16_t type, answer;
+	const struct hbt_wr *body; /* NULL: none */
+	int64_t timeout_ms;        /* for the answer */
+	bool until_closed; /* then goes on waiting until the gateway is gone */
+};
 
-/* The same for questions that are answered with DONE. *message (malloced) is
- * what the gateway says about it, or NULL; HALIBUT_EREMOTE: it refused. */
-int hbt_ctl_order(const char *path, uint16_t order, int64_t timeout_ms,
-                  bool until_closed, char **message,
-                  struct halibut_error *err);
+/*
+ * Asks, and waits for the answer: malloced bytes with a terminating NUL behind
+ * them (*len may be NULL).
+ */
+int hbt_ctl_ask(const char *path, const struct hbt_ctl_question *question,
+                uint8_t **body, size_t *len, struct halibut_error *err);
+
+/* The same for questions that are answered with DONE (q->answer is not looked
+ * at). *message (malloced) is what the gateway says about it, or NULL;
+ * HALIBUT_EREMOTE: it refused. */
+int hbt_ctl_order(const char *path, const struct hbt_ctl_question *q,
+                  char **message, struct halibut_error *err);
 
 /* As hbt_ctl_failed(), for errors of the two functions above: no gateway is
  * an exit code of its own. */

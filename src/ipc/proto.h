@@ -94,6 +94,10 @@ enum hbt_ipc_type {
 	 */
 	HBT_IPC_DOCUMENT_ASK,
 	HBT_IPC_DOCUMENT,
+
+	/* halibutctl -> master; each is answered with DONE. */
+	HBT_IPC_TRUST_ADD = 120, /* str thumbprint, cstr comment */
+	HBT_IPC_TRUST_REMOVE,    /* str thumbprint */
 };
 
 #define HBT_IPC_PROTOCOL 1u

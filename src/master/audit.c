@@ -48,12 +48,11 @@ void hbt_audit(const struct hbt_log_about *about, const char *fmt, ...)
 }
 
 static void tell_thumbprint(const char *event, const char *who,
-                            const uint8_t *sha1, const char *what)
+                            const struct hbt_trusted *one, const char *what)
 {
-	char hex[2 * HBT_SHA1_LEN + 1];
+	char hex[HBT_SHA1_TEXT];
 
-	for (size_t i = 0; i < HBT_SHA1_LEN; i++)
-		snprintf(hex + 2 * i, 3, "%02X", sha1[i]);
+	hbt_sha1_format(one->sha1, hex);
 	hbt_audit(LOG_ABOUT(.event = event, .peer = who, .thumbprint = hex),
 	          "%s %s", hex, what);
 }
@@ -66,16 +65,16 @@ void hbt_audit_trust(const char *who, const struct hbt_trust *before,
 	while (a < before->n || b < after->n) {
 		int order = a == before->n  ? 1
 		            : b == after->n ? -1
-		                            : memcmp(before->list[a],
-		                                     after->list[b],
+		                            : memcmp(before->list[a].sha1,
+		                                     after->list[b].sha1,
 		                                     HBT_SHA1_LEN);
 
 		if (order < 0)
 			tell_thumbprint("trust_removed", who,
-			                before->list[a],
+			                &before->list[a],
 			                "is not trusted any more");
 		else if (order > 0)
-			tell_thumbprint("trust_added", who, after->list[b],
+			tell_thumbprint("trust_added", who, &after->list[b],
 			                "is trusted from now on");
 		a += order <= 0;
 		b += order >= 0;

@@ -233,9 +233,14 @@ static int load_trust(struct hbt_config *cfg, struct halibut_error *err)
 	int rc = HALIBUT_OK;
 
 	for (size_t i = 0; rc == HALIBUT_OK && i < cfg->trust.n; i++)
-		rc = hbt_trust_add(&cfg->trusted, cfg->trust.v[i], err);
+		rc = hbt_trust_add(&cfg->trusted, cfg->trust.v[i],
+		                   HBT_TRUST_SETTING, err);
 	if (rc == HALIBUT_OK && cfg->trust_file != NULL)
-		rc = hbt_trust_add_file(&cfg->trusted, cfg->trust_file, err);
+		rc = hbt_trust_add_file(&cfg->trusted, cfg->trust_file,
+		                        HBT_TRUST_FILE, err);
+	if (rc == HALIBUT_OK && cfg->trust_added_file[0] != '\0')
+		rc = hbt_trust_add_file(&cfg->trusted, cfg->trust_added_file,
+		                        HBT_TRUST_ADDED, err);
 	hbt_trust_finish(&cfg->trusted);
 	return rc;
 }
@@ -323,7 +328,7 @@ char *hbt_config_path(const struct hbt_config *cfg, const char *path)
 	const char *slash = strrchr(cfg->path, '/');
 	char *full;
 
-	if (path[0] == '/' || slash == NULL)
+	if (path[0] == '/' || path[0] == '\0' || slash == NULL)
 		return strdup(path);
 	if (asprintf(&full, "%.*s/%s", (int)(slash - cfg->path), cfg->path,
 	             path) < 0)

@@ -48,6 +48,7 @@ struct hbt_config {
 	char *certificate, *key, *certificate_password;
 	struct hbt_strings trust;
 	char *trust_file;
+	char *trust_added_file; /* "": trust cannot be given by hand */
 	bool serves_clients;
 
 	char *user, *group; /* of the workers, when the master is root */
@@ -98,7 +99,7 @@ struct hbt_config {
 	char *response_pulses;
 	struct hbt_strings memory_endpoints; /* patterns of keys */
 
-	struct hbt_trust trusted; /* of trust and trust_file together */
+	struct hbt_trust trusted; /* of the three together */
 };
 
 /*
@@ -118,8 +119,8 @@ void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
                         void (*changed)(void *arg, const char *setting),
                         void *arg);
 
-/* path, relative to the directory of the configuration file. NULL when
- * memory is short. */
+/* path, relative to the directory of the configuration file; none stays none.
+ * NULL when memory is short. */
 char *hbt_config_path(const struct hbt_config *cfg, const char *path);
 
 /* What the section redis, which there is, says together with all else; its

@@ -37,7 +37,7 @@ static int check_listen(const char *text, struct halibut_error *err)
 static int check_thumbprint(const char *text, struct halibut_error *err)
 {
 	struct hbt_trust t = {NULL, 0};
-	int rc = hbt_trust_add(&t, text, err);
+	int rc = hbt_trust_add(&t, text, HBT_TRUST_SETTING, err);
 
 	hbt_trust_fini(&t);
 	return rc;
@@ -92,6 +92,8 @@ const struct hbt_setting hbt_config_table[] = {
 	LIST("trust", trust, true, check_thumbprint),
 	{"trust_file", HBT_SETTING_PATH, AT(trust_file), 0, 0, NULL, true,
 	 NULL},
+	{"trust_added_file", HBT_SETTING_PATH, AT(trust_added_file), 0, 0,
+	 HBT_STATEDIR "/trusted", true, NULL},
 	FLAG("serve_clients", serves_clients, "yes"),
 
 	TEXT("user", user, NULL, NULL),

@@ -88,6 +88,18 @@ static void on_closed(void *arg, const char *why)
 	drop(c);
 }
 
+void hbt_client_done(struct hbt_client *c, uint32_t id, bool ok,
+                     const char *text)
+{
+	struct hbt_wr w;
+
+	hbt_wr_init(&w, 65536);
+	hbt_wr_u8(&w, ok);
+	hbt_wr_cstr(&w, text);
+	if (hbt_link_send(&c->link, HBT_IPC_DONE, id, &w, -1) != HALIBUT_OK)
+		log_error("%s: cannot be answered", c->link.name);
+}
+
 static void on_silence(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_client *c = arg;
@@ -116,6 +128,7 @@ static void add(struct hbt_control *control, int fd)
 	snprintf(c->link.name, sizeof(c->link.name),
 	         "control client %u (pid %d, uid %u)", ++control->serial,
 	         (int)cred.pid, (unsigned)cred.uid);
+	c->uid = (unsigned)cred.uid;
 	c->link.kind = HBT_PEER_CONTROL;
 	c->control = control;
 	c->timer = evtimer_new(control->base, on_silence, c);

@@ -13,6 +13,7 @@ struct hbt_client {
 	struct hbt_control *control;
 	struct event *timer; /* until it said hello */
 	bool said_hello;
+	unsigned uid; /* as the kernel says */
 	TAILQ_ENTRY(hbt_client) next;
 };
 
@@ -34,6 +35,9 @@ int hbt_control_new(struct hbt_control **out, struct event_base *base,
                     const char *path, unsigned mode,
                     const struct hbt_control_ops *ops,
                     struct halibut_error *err);
+/* Says DONE to what it asked with id; text (may be NULL) is for a person. */
+void hbt_client_done(struct hbt_client *c, uint32_t id, bool ok,
+                     const char *text);
 /* Closes all clients, what was sent to them goes out first, and removes the
  * socket. */
 void hbt_control_free(struct hbt_control **control);

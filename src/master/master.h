@@ -78,6 +78,8 @@ int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers);
 void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w);
 /* The lists that a reload can change, to all. */
 void hbt_provision_lists(struct hbt_master *m);
+/* Whom to trust alone. */
+void hbt_provision_trust(struct hbt_master *m);
 /* How to log; with our standard error when that is another file now. */
 void hbt_provision_logs(struct hbt_master *m, bool with_file);
 
@@ -94,5 +96,11 @@ json_t *hbt_status(struct hbt_master *m);
 /* orders.c: messages of control clients. */
 int hbt_orders_message(void *master, struct hbt_client *client,
                        struct hbt_ipc_msg *msg);
+
+/* trust_orders.c: TRUST_ADD and TRUST_REMOVE. */
+int hbt_orders_trust_add(struct hbt_master *m, struct hbt_client *c,
+                         struct hbt_ipc_msg *msg);
+int hbt_orders_trust_remove(struct hbt_master *m, struct hbt_client *c,
+                            struct hbt_ipc_msg *msg);
 
 #endif

@@ -6,18 +6,6 @@
 #include "master/logs.h"
 #include "master/master.h"
 
-static void send_done(struct hbt_client *c, uint32_t id, bool ok,
-                      const char *text)
-{
-	struct hbt_wr w;
-
-	hbt_wr_init(&w, 65536);
-	hbt_wr_u8(&w, ok);
-	hbt_wr_cstr(&w, text);
-	if (hbt_link_send(&c->link, HBT_IPC_DONE, id, &w, -1) != HALIBUT_OK)
-		log_error("%s: cannot be answered", c->link.name);
-}
-
 static void send_status(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 {
 	json_t *doc = hbt_status(m);
@@ -26,7 +14,7 @@ static void send_status(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 
 	json_decref(doc);
 	if (text == NULL) {
-		send_done(c, id, false, "out of memory");
+		hbt_client_done(c, id, false, "out of memory");
 		return;
 	}
 	hbt_wr_init(&w, HBT_IPC_MAX_BODY);
@@ -44,7 +32,7 @@ static void reload(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 
 	log_info("%s: asked to read the configuration again", c->link.name);
 	rc = hbt_master_reload(m, c->link.name, &err);
-	send_done(c, id, rc == HALIBUT_OK, err.message);
+	hbt_client_done(c, id, rc == HALIBUT_OK, err.message);
 	halibut_error_clear(&err);
 }
 
@@ -68,7 +56,7 @@ static void set_log_level(struct hbt_master *m, struct hbt_client *c,
 		}
 	}
 	levels = hbt_logs_levels();
-	send_done(c, msg->id, rc == HALIBUT_OK,
+	hbt_client_done(c, msg->id, rc == HALIBUT_OK,
 	          rc == HALIBUT_OK ? levels : err.message);
 	halibut_error_clear(&err);
 	free(levels);
@@ -80,7 +68,7 @@ static void follow_log(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 	bool followed = hbt_logs_are_followed();
 
 	if (hbt_logs_follow(&c->link, id) != HALIBUT_OK)
-		send_done(c, id, false,
+		hbt_client_done(c, id, false,
 		          "too many others follow the log already");
 	else if (!followed)
 		hbt_provision_logs(m, false);
@@ -104,8 +92,12 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 	case HBT_IPC_LOG_FOLLOW:
 		follow_log(m, c, msg->id);
 		return HALIBUT_OK;
+	case HBT_IPC_TRUST_ADD:
+		return hbt_orders_trust_add(m, c, msg);
+	case HBT_IPC_TRUST_REMOVE:
+		return hbt_orders_trust_remove(m, c, msg);
 	case HBT_IPC_SHUTDOWN:
-		send_done(c, msg->id, true, NULL);
+		hbt_client_done(c, msg->id, true, NULL);
 		hbt_master_stop(m, c->link.name);
 		return HALIBUT_OK;
 	case HBT_IPC_CALL:

@@ -61,8 +61,8 @@ static void send_trust(struct hbt_master *m, struct hbt_worker *w)
 
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
 	hbt_wr_u32(&wr, (uint32_t)t->n);
-	if (t->n > 0)
-		hbt_wr_bytes(&wr, t->list, t->n * sizeof(*t->list));
+	for (size_t i = 0; i < t->n; i++)
+		hbt_wr_bytes(&wr, t->list[i].sha1, HBT_SHA1_LEN);
 	tell(w, HBT_IPC_TRUST, &wr);
 }
 
@@ -157,6 +157,18 @@ void hbt_provision_lists(struct hbt_master *m)
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
 		if (w->state == WORKER_READY)
 			send_lists(m, w);
+}
+
+/* Those that finish their calls, too: what they hold may be of a peer that is
+ * not trusted any more. */
+void hbt_provision_trust(struct hbt_master *m)
+{
+	struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (w->link.kind == HBT_PEER_CONNECTION_WORKER &&
+		    (w->state == WORKER_READY || w->state == WORKER_STOPPING))
+			send_trust(m, w);
 }
 
 void hbt_provision_logs(struct hbt_master *m, bool with_file)

@@ -93,6 +93,7 @@ static void swap_lists(struct hbt_config *to, struct hbt_config *from)
 
 	to->trust = from->trust;
 	to->trust_file = from->trust_file;
+	to->trust_added_file = from->trust_added_file;
 	to->trusted = from->trusted;
 	to->routes = from->routes;
 	to->n_routes = from->n_routes;
@@ -107,6 +108,7 @@ static void swap_lists(struct hbt_config *to, struct hbt_config *from)
 	from->log_levels = was.log_levels;
 	from->trust = was.trust;
 	from->trust_file = was.trust_file;
+	from->trust_added_file = was.trust_added_file;
 	from->trusted = was.trusted;
 	from->routes = was.routes;
 	from->n_routes = was.n_routes;

@@ -96,6 +96,7 @@ node = "node-{Node.count}"
 listen = {{ "127.0.0.1:0" }}
 certificate = "{self.certificate.path}"
 trust_file = "{self.trust_file}"
+trust_added_file = "{self.dir}/trusted-by-hand"
 workers = {workers}
 worker_directory = "{self.libexec}"
 control_socket = "{self.control}"

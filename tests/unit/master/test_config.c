@@ -225,9 +225,9 @@ static void trusted_thumbprints_come_from_both_places_once(void **state)
 	unlink(trusted);
 	free(trusted);
 	assert_int_equal(cfg->trusted.n, 2);
-	assert_int_equal(cfg->trusted.list[0][0], 0x8a);
-	assert_int_equal(cfg->trusted.list[1][0], 0x9a);
-	assert_int_equal(cfg->trusted.list[1][19], 0xa1);
+	assert_int_equal(cfg->trusted.list[0].sha1[0], 0x8a);
+	assert_int_equal(cfg->trusted.list[1].sha1[0], 0x9a);
+	assert_int_equal(cfg->trusted.list[1].sha1[19], 0xa1);
 	hbt_config_free(&cfg);
 }
 

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""halibutctl steers a gateway of real processes: whom it trusts, and what the
+operator is told.
+"""
+import json
+import os
+import re
+
+from gateway import Certificate, Client, Closed, Node, Poller, ctl
+from gateway import echo_first, main, until
+
+
+def thumbprint(name):
+    return Certificate.get(name).thumbprint
+
+
+def order(node, *args, code=0):
+    """Runs a command against the node: what it printed."""
+    done = ctl(*args, "--socket", node.control)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == code, (args, done.returncode, said)
+    return said
+
+
+def is_let_in(node, certificate):
+    try:
+        Client(node, certificate=certificate).close()
+        return True
+    except (Closed, OSError):
+        return False
+
+
+def by_hand(node):
+    with open(os.path.join(node.dir, "trusted-by-hand")) as f:
+        return f.read()
+
+
+def restart(node):
+    assert node.stop() == 0
+    after = len(node.log())
+    with open(node.log_path, "ab") as log:
+        node.process = node.start(log, None, None)
+    node.port = int(node.wait_log(
+        r"listening on 127\.0\.0\.1:(\d+)", after).group(1))
+    until(node.workers_are_ready, "workers are ready")
+
+
+def test_trust_that_is_given_by_hand_holds_at_once_and_after_a_restart():
+    node = Node()
+    assert not is_let_in(node, "newcomer")
+    said = order(node, "trust", "add", thumbprint("newcomer"), "--comment",
+                 "web1, ticket 4711")
+    assert "trusted-by-hand" in said, said
+    assert is_let_in(node, "newcomer")
+    assert f"{thumbprint('newcomer')}  # web1, ticket 4711\n" in by_hand(node)
+    restart(node)
+    assert is_let_in(node, "newcomer")
+    assert re.search(rf'event="?trust_added.*{thumbprint("newcomer")}|'
+                     rf'{thumbprint("newcomer")} is trusted from now on',
+                     node.log())
+    node.stop()
+
+
+def test_without_a_comment_the_file_says_when_and_by_whom():
+    node = Node()
+    order(node, "trust", "add", thumbprint("newcomer"))
+    assert re.search(r"  # added \d{4}-\d\d-\d\d by uid %d\n" % os.getuid(),
+                     by_hand(node)), by_hand(node)
+    node.stop()
+
+
+def test_trust_that_is_removed_ends_that_peer_only_at_once():
+    node = Node()
+    order(node, "trust", "add", thumbprint("newcomer"))
+    leaving = Poller(node, "poll://leaving/", certificate="newcomer")
+    staying = Poller(node, "poll://staying/")
+    staying.serve(echo_first)
+    node.wait_idle_poller("poll://leaving/")
+    node.wait_idle_poller("poll://staying/")
+    order(node, "trust", "remove", thumbprint("newcomer"))
+    try:
+        while True:
+            leaving.take()  # null messages of the time before
+    except Closed:
+        pass
+    assert not is_let_in(node, "newcomer")
+    assert thumbprint("newcomer") not in by_hand(node)
+    done = node.call("poll://staying/", "IEchoService", "Echo", '"still"')
+    assert done.stdout == b'"still"\n', done
+    node.stop()
+
+
+def test_what_the_configuration_trusts_is_not_removed_by_hand():
+    node = Node()
+    said = order(node, "trust", "remove", thumbprint("peer"), code=1)
+    assert "line 1 of " + node.trust_file in said and "reload" in said, said
+    assert is_let_in(node, "peer")
+    said = order(node, "trust", "add", thumbprint("peer"))
+    assert "already" in said and node.trust_file in said
+    node.write_conf(f'trust = {{"{thumbprint("newcomer")}"}}\n')
+    order(node, "reload")
+    said = order(node, "trust", "remove", thumbprint("newcomer"), code=1)
+    assert "the setting trust of " + node.conf in said, said
+    node.stop()
+
+
+def test_the_file_may_be_written_by_others_and_is_read_on_reload():
+    node = Node()
+    path = os.path.join(node.dir, "trusted-by-hand")
+    with open(path, "w") as f:
+        f.write(f"# of the configuration management\n"
+                f"{thumbprint('newcomer')}  # web1\n")
+    assert not is_let_in(node, "newcomer")
+    order(node, "reload")
+    assert is_let_in(node, "newcomer")
+    order(node, "trust", "add", thumbprint("other"))
+    assert by_hand(node).startswith("# of the configuration management\n")
+    # A mistake in it is told with its line, and changes nothing.
+    with open(path, "a") as f:
+        f.write("nonsense\n")
+    before = by_hand(node)
+    said = order(node, "trust", "remove", thumbprint("other"), code=1)
+    assert f"{path}:4: " in said, said
+    assert by_hand(node) == before and is_let_in(node, "other")
+    node.stop()
+
+
+def test_without_a_file_the_command_says_where_trust_is_given():
+    node = Node('trust_added_file = ""\n')
+    said = order(node, "trust", "add", thumbprint("newcomer"), code=1)
+    assert "trust_added_file" in said and node.trust_file in said, said
+    assert not is_let_in(node, "newcomer")
+    node.stop()
+
+
+def test_a_file_that_cannot_be_written_changes_nothing_and_says_so():
+    node = Node('trust_added_file = "/proc/halibut/trusted"\n')
+    said = order(node, "trust", "add", thumbprint("newcomer"), code=1)
+    assert "/proc/halibut/trusted cannot be written" in said, said
+    assert not is_let_in(node, "newcomer")
+    node.stop()
+
+
+def test_orders_answer_in_json_as_well():
+    node = Node()
+    done = json.loads(order(node, "trust", "add", thumbprint("newcomer"),
+                            "--json"))
+    assert done["ok"] is True and thumbprint("newcomer") in done["message"]
+    done = json.loads(order(node, "trust", "remove", thumbprint("peer"),
+                            "--json", code=1))
+    assert done["ok"] is False and node.trust_file in done["message"]
+    assert json.loads(order(node, "reload", "--json"))["ok"] is True
+    node.stop()
+
+
+if __name__ == "__main__":
+    main([v for k, v in list(globals().items()) if k.startswith("test_")])
