@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buf.h"
+#include "master/config_secret.h"
 
 #define MAX_FILE ((size_t)1024 * 1024)
 
@@ -245,16 +246,34 @@ static int load_trust(struct hbt_config *cfg, struct halibut_error *err)
 	return rc;
 }
 
+static int load_password(struct hbt_config *cfg, struct halibut_error *err)
+{
+	if (cfg->certificate_password != NULL &&
+	    cfg->certificate_password_file != NULL)
+		return hbt_error_set(err, HALIBUT_EINVAL,
+		                     "%s: there are a certificate_password and "
+		                     "a certificate_password_file; remove one "
+		                     "of them",
+		                     cfg->path);
+	return hbt_secret_load(cfg->certificate_password_file,
+	                       &cfg->certificate_password, err);
+}
+
 /* Everything that is known only when the whole file is. */
 static int build(struct hbt_config *cfg, cfg_t *parsed,
                  struct halibut_error *err)
 {
 	int rc, line = 0;
 
-	if (hbt_config_settings_preset(cfg) != HALIBUT_OK ||
-	    hbt_config_settings_store(cfg, hbt_config_table, parsed) !=
-	            HALIBUT_OK)
+	if (hbt_config_settings_preset(cfg) != HALIBUT_OK)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	if ((rc = hbt_config_environment(cfg, err)) != HALIBUT_OK)
+		return rc;
+	if (hbt_config_settings_store(cfg, hbt_config_table, parsed) !=
+	    HALIBUT_OK)
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	if ((rc = load_password(cfg, err)) != HALIBUT_OK)
+		return rc;
 	rc = hbt_sections_store(cfg, parsed, &line, err);
 	if (rc == HALIBUT_OK)
 		rc = hbt_redis_store(cfg, parsed, &line, err);

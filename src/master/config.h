@@ -45,7 +45,9 @@ struct hbt_config {
 	char *path; /* of the file */
 	char *node;
 	struct hbt_strings listen;
-	char *certificate, *key, *certificate_password;
+	char *certificate, *key;
+	char *certificate_password; /* also when it is in the file */
+	char *certificate_password_file;
 	struct hbt_strings trust;
 	char *trust_file;
 	char *trust_added_file; /* "": trust cannot be given by hand */

@@ -52,6 +52,17 @@ int hbt_config_validate(const struct hbt_setting *table, cfg_t *section,
 int hbt_config_settings_store(struct hbt_config *cfg,
                               const struct hbt_setting *table, cfg_t *parsed);
 void hbt_config_settings_fini(struct hbt_config *cfg);
+/* Stores one text, which is right; of a list it is one more. HALIBUT_OK or
+ * HALIBUT_ENOMEM. */
+int hbt_setting_store(struct hbt_config *cfg, const struct hbt_setting *s,
+                      const char *text);
+
+/*
+ * What environment variables say: HALIBUT_NAME for a setting, and
+ * HALIBUT_REDIS_NAME for one of the section redis. After the presets, before
+ * the file.
+ */
+int hbt_config_environment(struct hbt_config *cfg, struct halibut_error *err);
 
 /* The sections: their options, checked while they are read, and stored. */
 cfg_opt_t *hbt_section_opts(const char *name);

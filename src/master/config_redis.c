@@ -2,13 +2,10 @@
 #include "master/config_private.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "master/config_secret.h"
 #include "master/config_units.h"
 
 #define SECOND ((uint64_t)1000)
@@ -16,7 +13,6 @@
 #define DAY (24 * 60 * MINUTE)
 #define KIB ((uint64_t)1024)
 #define TIB (1024 * 1024 * 1024 * KIB)
-#define MAX_PASSWORD 4096
 
 static int check_url(const char *text, struct halibut_error *err)
 {
@@ -169,68 +165,6 @@ void hbt_redis_validate(cfg_t *parser)
 	}
 }
 
-/* Passwords: only from files that not everybody can read. */
-
-static int check_mode(const char *path, const struct stat *st,
-                      struct halibut_error *err)
-{
-	if (!S_ISREG(st->st_mode))
-		return hbt_error_set(err, HALIBUT_EINVAL, "%s is no file",
-		                     path);
-	if ((st->st_mode & 0007) != 0)
-		return hbt_error_set(err, HALIBUT_EINVAL,
-		                     "%s has a password in it and mode %04o: "
-		                     "everybody can read it; chmod o= %s",
-		                     path, (unsigned)st->st_mode & 07777, path);
-	return HALIBUT_OK;
-}
-
-static int read_first_line(int fd, const char *path, char **text,
-                           struct halibut_error *err)
-{
-	char buf[MAX_PASSWORD + 1];
-	ssize_t n = read(fd, buf, sizeof(buf));
-	int rc = HALIBUT_OK;
-	size_t len;
-
-	if (n < 0)
-		return hbt_error_set(err, HALIBUT_ESYSTEM, "%s: %s", path,
-		                     strerror(errno));
-	for (len = 0; len < (size_t)n && buf[len] != '\n' && buf[len] != '\r';)
-		len++;
-	if (len == 0 || len > MAX_PASSWORD || memchr(buf, '\0', len) != NULL)
-		rc = hbt_error_set(err, HALIBUT_EINVAL,
-		                   "%s has no password; it is the first line of "
-		                   "the file",
-		                   path);
-	else if ((*text = strndup(buf, len)) == NULL)
-		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
-	explicit_bzero(buf, sizeof(buf));
-	return rc;
-}
-
-static int load_password(const char *path, char **text,
-                         struct halibut_error *err)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (path == NULL)
-		return HALIBUT_OK;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) != 0)
-		rc = hbt_error_set(err, HALIBUT_ESYSTEM,
-		                   "%s: cannot be read: %s", path,
-		                   strerror(errno));
-	else
-		rc = check_mode(path, &st, err);
-	if (rc == HALIBUT_OK)
-		rc = read_first_line(fd, path, text, err);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
 struct hbt_queue_settings hbt_config_queue(const struct hbt_config *cfg)
 {
 	struct hbt_queue_settings s = cfg->redis;
@@ -261,11 +195,10 @@ static int check_together(const struct hbt_config *cfg,
 }
 
 /* A URL with a password makes the configuration a secret. */
-static int check_url_password(const struct hbt_config *cfg,
+static int check_url_password(const struct hbt_config *cfg, bool is_in_file,
                               struct halibut_error *err)
 {
 	struct hbt_redis_options o;
-	struct stat st;
 	int rc;
 
 	hbt_redis_options_init(&o);
@@ -277,8 +210,8 @@ static int check_url_password(const struct hbt_config *cfg,
 		                   "password_file; remove one of them");
 	if (rc == HALIBUT_OK &&
 	    (o.password != NULL || o.sentinel_password != NULL) &&
-	    stat(cfg->path, &st) == 0 &&
-	    check_mode(cfg->path, &st, err) != HALIBUT_OK) {
+	    is_in_file &&
+	    hbt_secret_check(cfg->path, err) != HALIBUT_OK) {
 		hbt_error_prefix(err, "redis: ");
 		rc = HALIBUT_EINVAL;
 	}
@@ -329,34 +262,39 @@ static int check_whole(const struct hbt_config *cfg, struct halibut_error *err)
 	return HALIBUT_OK;
 }
 
+/* With what the environment said already, which alone makes it a section. */
 int hbt_redis_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
                     struct halibut_error *err)
 {
 	unsigned n = cfg_size(parsed, "redis");
-	cfg_t *section;
-	int rc;
+	cfg_t *section = n > 0 ? cfg_getnsec(parsed, "redis", n - 1) : NULL;
+	int rc = HALIBUT_OK;
 
-	if (n == 0)
-		return HALIBUT_OK;
-	section = cfg_getnsec(parsed, "redis", n - 1);
-	*line = section->line;
+	*line = section != NULL ? section->line : 0;
 	if (n > 1)
 		return hbt_error_set(err, HALIBUT_EINVAL,
 		                     "redis is there twice; a node has one "
 		                     "queue, remove a section");
-	cfg->shares = true;
-	rc = hbt_config_settings_store(cfg, hbt_redis_table, section);
+	cfg->shares = section != NULL || cfg->redis.url != NULL;
+	if (!cfg->shares)
+		return HALIBUT_OK;
+	if (section != NULL)
+		rc = hbt_config_settings_store(cfg, hbt_redis_table, section);
 	for (size_t i = 0; rc == HALIBUT_OK && i < cfg->memory_endpoints.n; i++)
 		rc = finish_pattern(&cfg->memory_endpoints.v[i]);
 	if (rc != HALIBUT_OK)
 		return hbt_error_set(err, rc, "out of memory");
 	if ((rc = check_whole(cfg, err)) != HALIBUT_OK ||
-	    (rc = load_password(cfg->password_file, &cfg->redis.password,
-	                        err)) != HALIBUT_OK ||
-	    (rc = load_password(cfg->sentinel_password_file,
-	                        &cfg->redis.sentinel_password, err)) !=
+	    (rc = hbt_secret_load(cfg->password_file, &cfg->redis.password,
+	                          err)) != HALIBUT_OK ||
+	    (rc = hbt_secret_load(cfg->sentinel_password_file,
+	                          &cfg->redis.sentinel_password, err)) !=
 	            HALIBUT_OK)
 		return rc;
 	rc = check_together(cfg, err);
-	return rc != HALIBUT_OK ? rc : check_url_password(cfg, err);
+	if (rc == HALIBUT_OK)
+		rc = check_url_password(
+			cfg, section != NULL && cfg_size(section, "url") > 0,
+			err);
+	return rc;
 }

@@ -89,6 +89,7 @@ const struct hbt_setting hbt_config_table[] = {
 	PATH("certificate", certificate, HBT_SYSCONFDIR "/node.pem"),
 	PATH("key", key, NULL),
 	TEXT("certificate_password", certificate_password, NULL, NULL),
+	PATH("certificate_password_file", certificate_password_file, NULL),
 	LIST("trust", trust, true, check_thumbprint),
 	{"trust_file", HBT_SETTING_PATH, AT(trust_file), 0, 0, NULL, true,
 	 NULL},
@@ -308,9 +309,8 @@ static int append(struct hbt_strings *list, const char *text)
 	return HALIBUT_OK;
 }
 
-/* The text is known to be right. */
-static int store(struct hbt_config *cfg, const struct hbt_setting *s,
-                 const char *text)
+int hbt_setting_store(struct hbt_config *cfg, const struct hbt_setting *s,
+                      const char *text)
 {
 	uint64_t value;
 
@@ -348,6 +348,14 @@ static int store(struct hbt_config *cfg, const struct hbt_setting *s,
 	return HALIBUT_OK;
 }
 
+static void list_fini(struct hbt_strings *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->v[i]);
+	free(list->v);
+	*list = (struct hbt_strings){NULL, 0};
+}
+
 static int preset(struct hbt_config *cfg, const struct hbt_setting *table)
 {
 	int rc = HALIBUT_OK;
@@ -355,15 +363,12 @@ static int preset(struct hbt_config *cfg, const struct hbt_setting *table)
 	for (const struct hbt_setting *s = table;
 	     rc == HALIBUT_OK && s->name != NULL; s++)
 		if (s->preset != NULL)
-			rc = store(cfg, s, s->preset);
+			rc = hbt_setting_store(cfg, s, s->preset);
 	return rc;
 }
 
 int hbt_config_settings_preset(struct hbt_config *cfg)
 {
-	const char *libexec = getenv("HALIBUT_LIBEXEC");
-	const char *control = getenv("HALIBUT_CONTROL");
-	const char *user = getenv("HALIBUT_USER");
 	char host[256];
 	int rc;
 
@@ -372,12 +377,6 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 	rc = preset(cfg, hbt_config_table);
 	if (rc == HALIBUT_OK)
 		rc = preset(cfg, hbt_redis_table);
-	if (rc == HALIBUT_OK && libexec != NULL)
-		rc = replace_text(&cfg->worker_directory, strdup(libexec));
-	if (rc == HALIBUT_OK && control != NULL)
-		rc = replace_text(&cfg->control_socket, strdup(control));
-	if (rc == HALIBUT_OK && user != NULL)
-		rc = replace_text(&cfg->user, strdup(user));
 	if (gethostname(host, sizeof(host)) != 0)
 		strcpy(host, "localhost");
 	host[sizeof(host) - 1] = '\0';
@@ -392,8 +391,12 @@ int hbt_config_settings_store(struct hbt_config *cfg,
 	for (const struct hbt_setting *s = table; s->name != NULL; s++) {
 		unsigned n = cfg_size(parsed, s->name);
 
+		/* In place of the list in the environment. */
+		if (n > 0 && s->kind == HBT_SETTING_LIST)
+			list_fini(FIELD(cfg, s, struct hbt_strings));
 		for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
-			rc = store(cfg, s, cfg_getnstr(parsed, s->name, i));
+			rc = hbt_setting_store(
+				cfg, s, cfg_getnstr(parsed, s->name, i));
 	}
 	if (rc == HALIBUT_OK && cfg->listen.n == 0)
 		rc = append(&cfg->listen, "10943");
@@ -408,14 +411,7 @@ static void fini(struct hbt_config *cfg, const struct hbt_setting *table)
 			free(*FIELD(cfg, s, char *));
 			*FIELD(cfg, s, char *) = NULL;
 		} else if (s->kind == HBT_SETTING_LIST) {
-			struct hbt_strings *list =
-				FIELD(cfg, s, struct hbt_strings);
-
-			for (size_t i = 0; i < list->n; i++)
-				free(list->v[i]);
-			free(list->v);
-			list->v = NULL;
-			list->n = 0;
+			list_fini(FIELD(cfg, s, struct hbt_strings));
 		}
 	}
 }

@@ -82,8 +82,39 @@ static void become(const struct hbt_identity *id)
 		_exit(126);
 }
 
+/* Settings are the master's, and may be secrets: without them, except for
+ * what workers and halibutctl read. */
+static bool is_for_workers(const char *variable)
+{
+	static const char *const kept[] = {"HALIBUT_LOG_FORMAT=",
+	                                   "HALIBUT_SANDBOX=",
+	                                   "HALIBUT_CONTROL="};
+
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		if (strncmp(variable, kept[i], strlen(kept[i])) == 0)
+			return true;
+	return strncmp(variable, "HALIBUT_", 8) != 0;
+}
+
+/* The list is the caller's, its texts are not. NULL when memory is short. */
+static char **make_environment(void)
+{
+	size_t n = 0, kept = 0;
+	char **list;
+
+	while (environ[n] != NULL)
+		n++;
+	if ((list = calloc(n + 1, sizeof(*list))) == NULL)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (is_for_workers(environ[i]))
+			list[kept++] = environ[i];
+	return list;
+}
+
 /* In the child: only async-signal-safe functions. */
-static void run(const char *path, const struct hbt_identity *id, int channel)
+static void run(const char *path, char *const *env,
+                const struct hbt_identity *id, int channel)
 {
 	char *const argv[] = {(char *)path, NULL};
 	int null;
@@ -109,7 +140,7 @@ static void run(const char *path, const struct hbt_identity *id, int channel)
 	/* Not for what it executes either: no set-user-ID program helps. */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		_exit(126);
-	execv(path, argv);
+	execve(path, argv, env);
 	_exit(127);
 }
 
@@ -117,6 +148,7 @@ int hbt_spawn(const char *path, const struct hbt_identity *id, pid_t *pid,
               int *channel, struct halibut_error *err)
 {
 	int pair[2];
+	char **env;
 
 	if (access(path, X_OK) != 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
@@ -127,9 +159,15 @@ int hbt_spawn(const char *path, const struct hbt_identity *id, pid_t *pid,
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
 		                     "%s cannot be started: no channel: %s",
 		                     path, strerror(errno));
+	if ((env = make_environment()) == NULL) {
+		close(pair[0]);
+		close(pair[1]);
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	}
 	*pid = fork();
 	if (*pid == 0)
-		run(path, id, pair[1]);
+		run(path, env, id, pair[1]);
+	free(env);
 	close(pair[1]);
 	if (*pid < 0) {
 		close(pair[0]);
