@@ -65,21 +65,72 @@ def facts(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in f)
 
 
+def with_all_kinds(**kw):
+    """A node with a worker of each kind; Redis need not be there for one."""
+    node = Confined("""
+service "IEcho" {
+    command = "/bin/cat"
+}
+redis {
+    url = "unix:///nowhere"
+    key_prefix = "x"
+}
+""", **kw)
+
+    def workers():
+        found = {w["kind"]: w["pid"] for w in node.status()["workers"]}
+        return found if len(found) >= 3 and all(found.values()) else None
+    return node, until(workers, "a worker of each kind")
+
+
 def test_workers_are_nobody_and_stay_that():
-    node = Confined('service "IEcho" {\n command = "/bin/cat"\n}\n')
-    until(lambda: len(node.worker_pids("service")) == 1, "a service worker")
-    for kind in ("connection", "service"):
-        for pid in node.worker_pids(kind):
-            fact = facts(pid)
-            assert fact["NoNewPrivs"] == "1", fact
-            if IS_ROOT:
-                uid = str(pwd.getpwnam(Confined.user).pw_uid)
-                assert fact["Uid"].split() == [uid] * 4, fact
-                assert int(fact["CapEff"], 16) == 0, fact
-                assert int(fact["CapPrm"], 16) == 0, fact
-                assert fact["Groups"].split() == [], fact
-            if has_sandbox():
-                assert fact["Seccomp"] == "2", fact
+    node, workers = with_all_kinds()
+    for kind, pid in workers.items():
+        fact = facts(pid)
+        assert fact["NoNewPrivs"] == "1", (kind, fact)
+        if IS_ROOT:
+            uid = str(pwd.getpwnam(Confined.user).pw_uid)
+            assert fact["Uid"].split() == [uid] * 4, (kind, fact)
+            assert int(fact["CapEff"], 16) == 0, (kind, fact)
+            assert int(fact["CapPrm"], 16) == 0, (kind, fact)
+            assert int(fact["CapAmb"], 16) == 0, (kind, fact)
+            assert fact["Groups"].split() == [], (kind, fact)
+        if has_sandbox():
+            assert fact["Seccomp"] == "2", (kind, fact)
+    node.stop()
+
+
+def test_no_worker_can_read_the_key_file():
+    node, workers = with_all_kinds()
+    key = os.path.join(node.dir, "node.pem")
+    shutil.copy(node.certificate.path, key)
+    os.chmod(key, 0o600)
+    for kind, pid in workers.items():
+        fact = facts(pid)
+        uid, gid = fact["Uid"].split()[0], fact["Gid"].split()[0]
+        # Who it is, is what the file system asks; a connection worker
+        # cannot even ask (tests/unit/ipc/test_sandbox.c).
+        done = subprocess.run(
+            ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups",
+             "cat", key], capture_output=True, timeout=gateway.PATIENCE)
+        assert done.returncode != 0 and done.stdout == b"", (kind, done)
+        assert b"ermission denied" in done.stderr, (kind, done)
+    node.stop()
+
+
+def test_workers_know_nothing_of_settings_in_the_environment():
+    node, workers = with_all_kinds(env={
+        "HALIBUT_CERTIFICATE_PASSWORD": "secret", "HALIBUT_WORKERS": "7",
+        "HALIBUT_REDIS_URL": "redis://:secret@nowhere.invalid:6379"})
+    with open(f"/proc/{node.process.pid}/environ", "rb") as f:
+        assert b"secret" in f.read()
+    assert len(node.worker_pids()) == 2, "the file comes after it"
+    for kind, pid in workers.items():
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            names = {x.split(b"=")[0] for x in f.read().split(b"\0")}
+        settings = {n for n in names if n.startswith(b"HALIBUT_")}
+        assert settings <= {b"HALIBUT_LOG_FORMAT", b"HALIBUT_SANDBOX",
+                            b"HALIBUT_CONTROL"}, (kind, settings)
     node.stop()
 
 
@@ -180,4 +231,5 @@ if __name__ == "__main__":
         print(f"1..0 # SKIP user {Confined.user} cannot get to {BUILD}")
     else:
         main([v for k, v in list(globals().items())
-              if k.startswith("test_")])
+              if k.startswith("test_")
+              and (IS_ROOT or k != "test_no_worker_can_read_the_key_file")])
