@@ -36,6 +36,7 @@ test  haproxy           the sample for a load balancer, tested for real
 test  redis-server      the Redis queue, tested for real
 test  procps            pgrep: which processes a test left behind
 test  jq                the example service program in shell
+test  systemd           the units, examined by systemd-analyze
 run   python3           drives the demonstration
 cluster redis-server    the queue that the nodes share
 valgrind valgrind       memory checks of the normal build
