@@ -20,7 +20,7 @@ report()
 	echo "$ok $n - $1"
 }
 
-echo 1..3
+echo 1..4
 # Programs that are there, and manuals that "man" need not find.
 sed -e "s|^\(Exec[A-Za-z]*\)=[^ ]*/|\1=$(cd "$build" && pwd)/|" \
 	-e '/^Documentation=/d' "$build/etc/halibutd.service" \
@@ -32,6 +32,17 @@ report 'the units have no mistakes'
 systemd-analyze security --offline=yes --threshold=20 \
 	"$dir/halibutd.service" >"$dir/out" 2>&1
 report 'the exposure of halibutd.service is at most 2.0'
+# The last of its kind adds to what the others left.
+allowed=$(sed -n 's/^SystemCallFilter=//p' "$dir/halibutd.service" | tail -n 1)
+: >"$dir/out"
+for call in setuid setgid setgroups seccomp; do
+	case " $allowed " in
+	*" $call "*) ;;
+	*) echo "no $call" >>"$dir/out" ;;
+	esac
+done
+[ ! -s "$dir/out" ]
+report 'workers may do what takes their rights away'
 systemd-sysusers --dry-run "$build/etc/sysusers.d/halibut.conf" \
 	>"$dir/out" 2>&1
 report 'the user of the workers can be made'

@@ -52,7 +52,7 @@ static int start(struct worker *w)
 	                &worker_channel_ops, w) != 0 ||
 	    (w->trust = hbt_trust_set_new()) == NULL)
 		return HALIBUT_ENOMEM;
-	return say_hello(w);
+	return HALIBUT_OK;
 }
 
 /* What is read from files is read by now: time zone, names, OpenSSL's. */
@@ -91,6 +91,8 @@ int main(int argc, char **argv)
 		log_error("cannot start: %s", halibut_strerror(rc));
 	else if ((rc = lock_up(&err)) != 0)
 		log_error("cannot start: %s", err.message);
+	else if ((rc = say_hello(&w)) != 0) /* only now it is ready */
+		log_error("cannot start: %s", halibut_strerror(rc));
 	else
 		event_base_loop(w.base, EVLOOP_NO_EXIT_ON_EMPTY);
 	halibut_error_clear(&err);
