@@ -4,5 +4,5 @@ ARG PACKAGE
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y \
        --no-install-recommends "$PACKAGE" \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
 USER nobody
