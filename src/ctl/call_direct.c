@@ -9,6 +9,7 @@
 #include <halibut/halibut.h>
 #include "base/log.h"
 #include "ctl/call.h"
+#include "ctl/cert_file.h"
 #include "ctl/ctl.h"
 
 #define SAVE_CHUNK 65536
@@ -39,33 +40,17 @@ static void on_log(void *arg, int level, const char *line)
 static int start_runtime(struct direct *d)
 {
 	struct hbt_ctl_call *c = d->c;
-	char *password = NULL, *cert = NULL, *key = NULL;
-	int rc = HALIBUT_OK;
+	char *cert, *key;
+	int rc = hbt_ctl_load_identity(c->certificate, c->password_file, &cert,
+	                               &key, &c->err);
 
-	if (c->password_file != NULL) {
-		password = hbt_ctl_read_password(c->password_file, &c->err);
-		if (password == NULL)
-			return c->err.status;
-	}
-	rc = halibut_certificate_load(c->certificate, password, &cert, &key,
-	                              &c->err);
-	if (rc == 0 && key == NULL)
-		rc = hbt_error_set(&c->err, HALIBUT_EINVAL,
-		                   "%s has no private key; a caller proves "
-		                   "with it who it is",
-		                   c->certificate);
 	if (rc == 0 && (d->base = event_base_new()) == NULL)
 		rc = hbt_error_set(&c->err, HALIBUT_ESYSTEM,
 		                   "cannot make an event loop");
 	if (rc == 0)
 		rc = halibut_runtime_new(&d->rt, d->base, cert, key, &c->err);
-	if (key != NULL)
-		explicit_bzero(key, strlen(key));
-	if (password != NULL)
-		explicit_bzero(password, strlen(password));
-	free(key);
+	hbt_ctl_wipe(&key);
 	free(cert);
-	free(password);
 	return rc;
 }
 

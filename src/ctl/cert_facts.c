@@ -62,6 +62,8 @@ int hbt_ctl_cert_facts_read(struct hbt_ctl_cert_facts *facts, X509 *cert,
 	time_text(X509_get0_notAfter(cert), facts->not_after);
 	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)))
 		facts->days_left = days == 0 && seconds < 0 ? -1 : days;
+	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notBefore(cert)))
+		facts->not_yet_valid = days > 0 || seconds > 0;
 	key_text(cert, facts->key);
 	return HALIBUT_OK;
 }
@@ -71,4 +73,13 @@ void hbt_ctl_cert_facts_fini(struct hbt_ctl_cert_facts *facts)
 	free(facts->subject);
 	free(facts->issuer);
 	memset(facts, 0, sizeof(*facts));
+}
+
+json_t *hbt_ctl_cert_facts_json(const struct hbt_ctl_cert_facts *f)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "thumbprint",
+	                 f->thumbprint, "subject", f->subject, "issuer",
+	                 f->issuer, "notBefore", f->not_before, "notAfter",
+	                 f->not_after, "key", f->key, "privateKey",
+	                 f->private_key);
 }

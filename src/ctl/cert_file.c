@@ -131,21 +131,54 @@ int hbt_ctl_write_pfx(const char *path, bool force, const char *name,
 	return rc;
 }
 
+void hbt_ctl_wipe(char **secret)
+{
+	if (*secret != NULL)
+		explicit_bzero(*secret, strlen(*secret));
+	free(*secret);
+	*secret = NULL;
+}
+
+int hbt_ctl_load_certificate(const char *path, const char *password_file,
+                             char **cert, char **key,
+                             struct halibut_error *err)
+{
+	char *password = NULL;
+	int rc = HALIBUT_OK;
+
+	*cert = *key = NULL;
+	if (password_file != NULL &&
+	    (password = hbt_ctl_read_password(password_file, err)) == NULL)
+		return HALIBUT_EINVAL;
+	rc = halibut_certificate_load(path, password, cert, key, err);
+	hbt_ctl_wipe(&password);
+	if (rc == HALIBUT_ESYSTEM) /* who named that file made a mistake */
+		rc = err->status = HALIBUT_EINVAL;
+	return rc;
+}
+
+int hbt_ctl_load_identity(const char *path, const char *password_file,
+                          char **cert, char **key, struct halibut_error *err)
+{
+	int rc = hbt_ctl_load_certificate(path, password_file, cert, key, err);
+
+	if (rc == HALIBUT_OK && *key == NULL)
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "%s has no private key; a caller proves "
+		                   "with it who it is",
+		                   path);
+	return rc;
+}
+
 int hbt_ctl_cert_of_file(const char *path, const char *password_file,
                          struct hbt_ctl_cert_facts *facts,
                          struct halibut_error *err)
 {
-	char *password = NULL, *cert_pem = NULL, *key_pem = NULL;
+	char *cert_pem, *key_pem;
 	X509 *cert = NULL;
-	int rc;
+	int rc = hbt_ctl_load_certificate(path, password_file, &cert_pem,
+	                                  &key_pem, err);
 
-	if (password_file != NULL) {
-		password = hbt_ctl_read_password(password_file, err);
-		if (password == NULL)
-			return err->status;
-	}
-	rc = halibut_certificate_load(path, password, &cert_pem, &key_pem,
-	                              err);
 	if (rc == 0 && (cert = parse_cert(cert_pem)) == NULL)
 		rc = hbt_error_set(err, HALIBUT_EINVAL,
 		                   "%s has no certificate that can be read",
@@ -155,12 +188,7 @@ int hbt_ctl_cert_of_file(const char *path, const char *password_file,
 	if (rc == 0)
 		facts->private_key = key_pem != NULL;
 	X509_free(cert);
-	if (key_pem != NULL)
-		explicit_bzero(key_pem, strlen(key_pem));
-	if (password != NULL)
-		explicit_bzero(password, strlen(password));
-	free(key_pem);
+	hbt_ctl_wipe(&key_pem);
 	free(cert_pem);
-	free(password);
 	return rc;
 }

@@ -2,6 +2,7 @@
 #ifndef HBT_CTL_CERT_FILE_H
 #define HBT_CTL_CERT_FILE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include "base/error.h"
 #include "net/tls.h"
@@ -11,6 +12,7 @@ struct hbt_ctl_cert_facts {
 	char *subject, *issuer; /* RFC 2253, e.g. CN=halibut */
 	char not_before[32], not_after[32]; /* 2024-01-02T03:04:05Z */
 	long days_left; /* negative once it has expired */
+	bool not_yet_valid;
 	char key[64];   /* "RSA 2048" */
 	bool private_key; /* the file has it, too */
 };
@@ -23,6 +25,23 @@ int hbt_ctl_cert_of_file(const char *path, const char *password_file,
 int hbt_ctl_cert_of_url(const char *url, struct hbt_ctl_cert_facts *facts,
                         struct halibut_error *err);
 void hbt_ctl_cert_facts_fini(struct hbt_ctl_cert_facts *facts);
+/* All of them as an object. */
+json_t *hbt_ctl_cert_facts_json(const struct hbt_ctl_cert_facts *f);
+/* A TLS context needs a certificate, even if none is to be shown. */
+int hbt_ctl_tls_of_nobody(struct hbt_tls **tls, struct halibut_error *err);
+
+/*
+ * The PEM texts of a file, malloced; *key is NULL when it has none, or (of an
+ * identity) that is a mistake. free() and wipe in every case. What cannot be
+ * read is HALIBUT_EINVAL: whoever named it made a mistake.
+ */
+int hbt_ctl_load_certificate(const char *path, const char *password_file,
+                             char **cert, char **key,
+                             struct halibut_error *err);
+int hbt_ctl_load_identity(const char *path, const char *password_file,
+                          char **cert, char **key, struct halibut_error *err);
+/* Overwrites and frees; NULL is allowed. */
+void hbt_ctl_wipe(char **secret);
 
 /*
  * Writes cert and key as one PEM file with mode 0600. An existing file is

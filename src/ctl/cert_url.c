@@ -3,8 +3,7 @@
 #include "ctl/cert_facts.h"
 #include "runtime/discover.h"
 
-/* A TLS context needs a certificate, although none is shown here. */
-static int make_tls(struct hbt_tls **tls, struct halibut_error *err)
+int hbt_ctl_tls_of_nobody(struct hbt_tls **tls, struct halibut_error *err)
 {
 	char *cert = NULL, *key = NULL;
 	int rc = hbt_tls_self_signed("halibutctl", 2048, 1, &cert, &key, err);
@@ -34,7 +33,7 @@ int hbt_ctl_cert_of_url(const char *url, struct hbt_ctl_cert_facts *facts,
 	if (dns == NULL)
 		rc = hbt_error_set(err, HALIBUT_ENOMEM,
 		                   "cannot make an event loop");
-	else if ((rc = make_tls(&tls, err)) == 0)
+	else if ((rc = hbt_ctl_tls_of_nobody(&tls, err)) == 0)
 		rc = hbt_discover(base, dns, tls, &limits, url, &cert, err);
 	if (rc == 0)
 		rc = hbt_ctl_cert_facts_read(facts, cert, err);

@@ -10,6 +10,7 @@
 #include <halibut/halibut.h>
 #include "ctl/cert_file.h"
 #include "ctl/ctl.h"
+#include "ctl/options.h"
 
 static const char help[] =
 	"Usage: halibutctl cert new [OPTION...]\n"
@@ -188,19 +189,6 @@ static void print_facts(const struct hbt_ctl_cert_facts *f)
 	       f->private_key ? ", with the private key" : "");
 }
 
-static void print_facts_json(const struct hbt_ctl_cert_facts *f)
-{
-	json_t *doc = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}",
-	                        "thumbprint", f->thumbprint, "subject",
-	                        f->subject, "issuer", f->issuer, "notBefore",
-	                        f->not_before, "notAfter", f->not_after, "key",
-	                        f->key, "privateKey", f->private_key);
-
-	json_dumpf(doc, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(doc);
-}
-
 static int run_show(int argc, char **argv)
 {
 	struct halibut_error err = {.status = HALIBUT_OK};
@@ -236,7 +224,7 @@ static int run_show(int argc, char **argv)
 	if (only_thumbprint)
 		puts(facts.thumbprint);
 	else if (json)
-		print_facts_json(&facts);
+		hbt_ctl_print_json(hbt_ctl_cert_facts_json(&facts));
 	else
 		print_facts(&facts);
 	hbt_ctl_cert_facts_fini(&facts);

@@ -200,7 +200,7 @@ char *hbt_ctl_read_password(const char *path, struct halibut_error *err)
 	ssize_t n;
 
 	if (f == NULL) {
-		hbt_error_set(err, HALIBUT_ESYSTEM,
+		hbt_error_set(err, HALIBUT_EINVAL,
 		              "cannot read the password file %s: %s", path,
 		              strerror(errno));
 		return NULL;

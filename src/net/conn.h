@@ -15,6 +15,14 @@
 struct hbt_conn;
 
 
+/* How far a dial has come. */
+enum hbt_conn_step {
+	HBT_STEP_CONNECT,   /* the name is resolved: an address is tried */
+	HBT_STEP_UNREACHED, /* that address failed; error is an errno */
+	HBT_STEP_PROXY,     /* connected to the proxy, which is asked */
+	HBT_STEP_TLS,       /* the way is free: the handshake begins */
+};
+
 struct hbt_conn_ops {
 	/* TLS is up; the peer's thumbprint can be asked for. */
 	void (*opened)(void *arg);
@@ -37,6 +45,10 @@ struct hbt_conn_ops {
 	 * once and nothing else after it; the owner then frees it.
 	 */
 	void (*failed)(void *arg, const struct halibut_error *err);
+	/* For who shows a dial step by step; may be NULL, and is called inside
+	 * hbt_conn_dial() as well. Closing is not allowed in it. */
+	void (*step)(void *arg, enum hbt_conn_step step, const char *address,
+	             int error);
 };
 
 /*

@@ -147,6 +147,12 @@ void conn_dial_start(struct hbt_conn *c, struct evdns_base *dns)
 		try_next(c);
 }
 
+static void tell_step(struct hbt_conn *c, enum hbt_conn_step step, int error)
+{
+	if (c->ops->step != NULL)
+		c->ops->step(c->arg, step, c->address, error);
+}
+
 static void close_attempt(struct hbt_conn *c)
 {
 	if (c->watched != 0)
@@ -163,6 +169,7 @@ static void attempt_failed(struct hbt_conn *c, int why)
 	if (why == ECONNREFUSED)
 		c->dial->was_refused = true;
 	close_attempt(c);
+	tell_step(c, HBT_STEP_UNREACHED, why);
 }
 
 /* An address that does not answer leaves time for those behind it. */
@@ -186,6 +193,7 @@ static int start_connect(struct hbt_conn *c, const struct evutil_addrinfo *ai)
 	if (c->fd < 0)
 		return errno;
 	hbt_sock_format(ai->ai_addr, c->address);
+	tell_step(c, HBT_STEP_CONNECT, 0);
 	if ((rc = hbt_sock_prepare(c->fd, &c->dial->keep)) != 0)
 		return rc;
 	return connect(c->fd, ai->ai_addr, (socklen_t)ai->ai_addrlen) == 0
@@ -216,6 +224,7 @@ static void send_request(struct hbt_conn *c)
 	c->state = CONN_PROXY;
 	c->step_due = now + c->handshake_ms;
 	c->attempt_due = now + CONN_PROXY_MS;
+	tell_step(c, HBT_STEP_PROXY, 0);
 	conn_send(c);
 }
 
@@ -239,6 +248,7 @@ static void start_tls(struct hbt_conn *c)
 		          d->url, hbt_openssl_reason());
 		return;
 	}
+	tell_step(c, HBT_STEP_TLS, 0);
 	d->check.thumbprint = d->thumbprint;
 	SSL_set_app_data(c->ssl, &d->check);
 	conn_handshake(c);

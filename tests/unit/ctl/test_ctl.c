@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <openssl/x509.h>
 #include "ctl/args.h"
+#include "ctl/cert_facts.h"
 #include "ctl/ctl.h"
 #include "ctl/landing.h"
 #include "ctl/progress.h"
@@ -321,9 +323,50 @@ static void the_bar_is_full_when_all_is_done(void **state)
 	assert_non_null(strstr(text, "############------------"));
 }
 
+struct validity {
+	long days_left;
+	bool not_yet_valid;
+};
+
+/* Of a certificate that is valid from and until so many seconds from now. */
+static struct validity validity_of(long from, long until)
+{
+	EVP_PKEY *key = EVP_RSA_gen(1024);
+	X509 *cert = X509_new();
+	struct hbt_ctl_cert_facts facts;
+	struct validity v;
+
+	X509_gmtime_adj(X509_getm_notBefore(cert), from);
+	X509_gmtime_adj(X509_getm_notAfter(cert), until);
+	assert_int_equal(X509_set_pubkey(cert, key), 1);
+	assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+	assert_int_equal(hbt_ctl_cert_facts_read(&facts, cert, NULL), 0);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	v = (struct validity){facts.days_left, facts.not_yet_valid};
+	hbt_ctl_cert_facts_fini(&facts);
+	return v;
+}
+
+static void a_certificate_says_whether_it_is_valid_now(void **state)
+{
+	struct validity v;
+
+	(void)state;
+	v = validity_of(-86400, 10 * 86400 + 3600);
+	assert_int_equal(v.days_left, 10);
+	assert_false(v.not_yet_valid);
+	v = validity_of(-86400, -60);
+	assert_true(v.days_left < 0);
+	assert_false(v.not_yet_valid);
+	v = validity_of(60, 86400);
+	assert_true(v.not_yet_valid);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_certificate_says_whether_it_is_valid_now),
 		cmocka_unit_test(arguments_are_json_of_every_kind),
 		cmocka_unit_test(a_bare_word_is_told_about_its_quotes),
 		cmocka_unit_test(broken_json_is_told_where_it_breaks),

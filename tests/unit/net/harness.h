@@ -41,6 +41,8 @@ struct side {
 	void (*on_drained)(struct side *s);
 	void (*on_eof)(struct side *s);
 	void (*on_failed)(struct side *s);
+	char steps[16]; /* c: an address is tried, u: unreached, p: proxy,
+	                 * t: TLS */
 };
 
 static struct event_base *base;
@@ -103,12 +105,25 @@ static void side_failed(void *arg, const struct halibut_error *err)
 		s->on_failed(s);
 }
 
+static void side_step(void *arg, enum hbt_conn_step step, const char *address,
+                      int error)
+{
+	struct side *s = arg;
+	size_t n = strlen(s->steps);
+
+	assert_true(address[0] != '\0');
+	assert_true((error != 0) == (step == HBT_STEP_UNREACHED));
+	if (n + 1 < sizeof(s->steps))
+		s->steps[n] = "cupt"[step];
+}
+
 static const struct hbt_conn_ops side_ops = {
 	.opened = side_opened,
 	.input = side_input,
 	.drained = side_drained,
 	.eof = side_eof,
 	.failed = side_failed,
+	.step = side_step,
 };
 
 static void side_init(struct side *s)

@@ -62,6 +62,7 @@ static void a_refused_connection_says_what_may_be_wrong(void **state)
 	assert_int_equal(c.failures, 0);
 	assert_failed(HALIBUT_EREFUSED, "refused the connection");
 	assert_non_null(strstr(c.err.message, "https://127.0.0.1/"));
+	assert_string_equal(c.steps, "cu");
 }
 
 static void fill_backlog(int *fds, int n)
@@ -241,6 +242,7 @@ static void each_address_of_a_name_is_tried(void **state)
 	dial.host = "here.example";
 	dial_with_dns();
 	accept_and_open();
+	assert_string_equal(c.steps, "cucuct");
 	side_fini(&c);
 	close(listener);
 	listener = -1;
@@ -359,6 +361,7 @@ static void a_proxy_that_agrees_carries_the_connection(void **state)
 	WAIT(c.opened && s.opened);
 	assert_string_equal(hbt_conn_peer_thumbprint(c.conn),
 	                    server_tls->thumbprint);
+	assert_string_equal(c.steps, "cpt");
 }
 
 static void a_proxy_reply_in_pieces_is_put_together(void **state)

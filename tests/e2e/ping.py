@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""halibutctl ping: the verdict of each step, for every way in which a peer
+cannot be reached.
+"""
+import atexit
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+
+from gateway import BUILD, Certificate, Node, ctl, main
+
+STEPS = ("name", "tcp", "proxy", "tls", "certificate", "identification")
+
+
+def service():
+    """The URL of an example service that trusts the certificate "client"."""
+    if not hasattr(service, "url"):
+        p = subprocess.Popen(
+            [os.path.join(BUILD, "examples/service"), "--cert",
+             Certificate.get("service").path, "--listen", "127.0.0.1:0",
+             "--trust", Certificate.get("client").thumbprint],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
+        atexit.register(p.kill)
+        line = p.stdout.readline().decode()
+        service.url = re.fullmatch(r"listening on (\S+)\n", line).group(1)
+        service.port = int(service.url.rsplit(":", 1)[1].rstrip("/"))
+        service.process = p
+    return service.url
+
+
+def ping(*args, code=0):
+    """{step: what was found}, and the whole document."""
+    done = ctl("ping", "--json", *args)
+    assert done.returncode == code, (done.returncode, done.stdout,
+                                     done.stderr)
+    doc = json.loads(done.stdout)
+    assert doc["ok"] is (code == 0), doc
+    return {s["step"]: s for s in doc["steps"]}, doc
+
+
+def verdicts(steps):
+    return [steps[s]["verdict"] for s in STEPS if s in steps]
+
+
+class Listener:
+    """Accepts connections, one after the other, and gives them to serve."""
+
+    def __init__(self, serve):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.serve = serve
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,),
+                             daemon=True).start()
+
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+
+def copy(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def proxy_that_agrees(connection):
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(4096)
+    host, port = request.split()[1].decode().rsplit(":", 1)
+    inside = socket.create_connection((host, int(port)))
+    connection.sendall(b"HTTP/1.0 200 Connection established\r\n\r\n")
+    threading.Thread(target=copy, args=(inside, connection),
+                     daemon=True).start()
+    copy(connection, inside)
+
+
+def proxy_that_refuses(connection):
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.0 403 Not today\r\n\r\n")
+    connection.close()
+
+
+def web_server(connection):
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    connection.close()
+
+
+def test_a_service_that_trusts_us_is_ok_in_every_step():
+    who = Certificate.get("service").thumbprint
+    steps, doc = ping("--cert", Certificate.get("client").path,
+                      "--thumbprint", who.lower(), service())
+    assert verdicts(steps) == ["ok"] * 5, steps
+    assert "127.0.0.1" in steps["tcp"]["text"]
+    assert steps["tls"]["text"].startswith("TLSv1.")
+    assert Certificate.get("client").thumbprint in \
+        steps["identification"]["text"]
+    assert not any(s["remedy"] for s in steps.values()), steps
+    assert doc["certificate"]["thumbprint"] == who
+    assert doc["certificate"]["key"] == "RSA 2048 bits"
+
+
+def test_without_a_certificate_we_are_not_identified_but_told_how():
+    steps, _ = ping(service())
+    assert verdicts(steps) == ["ok"] * 4 + ["skipped"], steps
+    assert "--cert" in steps["identification"]["remedy"]
+    assert "show-thumbprint" in steps["certificate"]["remedy"]
+
+
+def test_a_service_that_does_not_trust_us_gets_the_command_that_mends_it():
+    steps, _ = ping("--cert", Certificate.get("stranger").path, service(),
+                    code=5)
+    assert verdicts(steps) == ["ok"] * 4 + ["failed"], steps
+    assert ("configure --trust " + Certificate.get("stranger").thumbprint
+            in steps["identification"]["remedy"])
+
+
+def test_another_certificate_than_expected_ends_it_there():
+    expected = Certificate.get("stranger").thumbprint
+    steps, doc = ping("--thumbprint", expected, "--cert",
+                      Certificate.get("client").path, service(), code=5)
+    assert verdicts(steps) == ["ok"] * 3 + ["failed", "skipped"], steps
+    assert expected in steps["certificate"]["text"]
+    assert (Certificate.get("service").thumbprint
+            in steps["certificate"]["text"])
+
+
+def test_the_gateway_itself_can_be_pinged():
+    node = Node()
+    steps, _ = ping("--cert", Certificate.get("peer").path, "--thumbprint",
+                    node.certificate.thumbprint,
+                    f"https://localhost:{node.port}")
+    assert verdicts(steps) == ["ok"] * 5, steps
+    assert "localhost has the address" in steps["name"]["text"], steps
+    # And its log has nothing to complain of.
+    assert not re.search(r" (warning|error) ", node.log()), node.log()
+    node.stop()
+
+
+def test_nobody_listening_is_a_failure_of_tcp():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # bound, so that nobody else gets it
+        steps, _ = ping("https://127.0.0.1:%d" % s.getsockname()[1], code=3)
+    assert verdicts(steps) == ["ok", "failed"] + ["skipped"] * 3, steps
+    assert "refused" in steps["tcp"]["text"]
+    assert "nothing listens" in steps["tcp"]["remedy"]
+
+
+def test_a_name_that_does_not_exist_is_a_failure_of_the_name():
+    steps, _ = ping("--timeout", "5s", "https://web1.invalid:10933", code=3)
+    assert verdicts(steps) == ["failed"] + ["skipped"] * 4, steps
+    assert "web1.invalid" in steps["name"]["text"]
+    assert "getent" in steps["name"]["remedy"]
+
+
+def test_a_web_server_without_tls_is_a_failure_of_tls():
+    steps, _ = ping("https://" + Listener(web_server).address(), code=5)
+    assert verdicts(steps) == ["ok", "ok", "failed"] + ["skipped"] * 2, steps
+    assert "not TLS" in steps["tls"]["text"]
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_time_given():
+    held = []
+    silent = Listener(held.append)
+    steps, _ = ping("--timeout", "300ms", "https://" + silent.address(),
+                    code=5)
+    assert verdicts(steps) == ["ok", "ok", "failed"] + ["skipped"] * 2, steps
+    assert "within 00:00:00.3" in steps["tls"]["text"], steps
+    assert "said nothing" in steps["tls"]["remedy"]
+
+
+def test_a_proxy_is_a_step_of_its_own():
+    service()
+    through = Listener(proxy_that_agrees).address()
+    steps, _ = ping("--proxy", through, "--cert",
+                    Certificate.get("client").path, service())
+    assert verdicts(steps) == ["ok"] * 6, steps
+    assert "the proxy at " + through in steps["tcp"]["text"]
+    through = Listener(proxy_that_refuses).address()
+    steps, _ = ping("--proxy", through, service(), code=3)
+    assert (verdicts(steps) == ["ok", "ok", "failed"] + ["skipped"] * 3), steps
+    assert "403" in steps["proxy"]["text"]
+    assert "CONNECT" in steps["proxy"]["remedy"]
+
+
+def test_connect_dials_another_address_than_the_name_says():
+    service()
+    steps, _ = ping("--connect", f"127.0.0.1:{service.port}",
+                    "https://web1.invalid:10933")
+    assert verdicts(steps) == ["ok"] * 4 + ["skipped"], steps
+
+
+def test_for_a_person_each_verdict_is_a_line_with_what_to_do_below():
+    done = ctl("ping", "--cert", Certificate.get("stranger").path, service())
+    assert done.returncode == 5
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == service()
+    assert [line.split()[:2] for line in lines[1:] if line[2] != " "] == [
+        ["name", "ok"], ["tcp", "ok"], ["tls", "ok"], ["certificate", "ok"],
+        ["identification", "failed"]], lines
+    assert lines[-1].strip().startswith("\u2192 Most likely"), lines
+
+
+def test_what_cannot_be_pinged_is_a_mistake_on_the_command_line():
+    for args, word in ((("web1:10933",), "https://HOST:PORT"), ((), "whom"),
+                       (("--thumbprint", "12", service()), "thumbprint"),
+                       (("--cert", "/nonexistent", service()), "/nonexistent"),
+                       (("--proxy", "web", service()), "HOST:PORT")):
+        done = ctl("ping", *args)
+        assert done.returncode == 2, (args, done)
+        assert word in done.stderr.decode(), (args, done)
+
+
+if __name__ == "__main__":
+    main([v for k, v in list(globals().items()) if k.startswith("test_")])
