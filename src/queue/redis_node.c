@@ -125,20 +125,34 @@ void redis_add_message(struct hbt_redis_batch *b, const char *key,
 	redis_add_expire(b, key, ttl_ms);
 }
 
-void redis_beat(struct hbt_redis_node *n, enum hbt_redis_kind channel,
-                const char *ref, const char *json)
+static void on_beaten(void *arg, redisReply **replies, size_t n,
+                      const struct halibut_error *err)
+{
+	struct hbt_redis_batch **batch = arg;
+
+	(void)replies;
+	(void)n;
+	(void)err; /* the next is due soon */
+	*batch = NULL;
+}
+
+void redis_beat(struct hbt_redis_node *n, struct hbt_redis_batch **batch,
+                enum hbt_redis_kind channel, const char *ref,
+                const char *json)
 {
 	struct hbt_redis_batch *b = hbt_redis_batch_new(n->redis);
 	struct hbt_redis_name name;
 
 	if (b == NULL)
 		return;
+	hbt_redis_batch_cancel(batch); /* this one tells more */
+	*batch = b;
 	hbt_redis_batch_publish(b,
 	                        hbt_redis_name(&name, n->prefix, channel, ref),
 	                        json, strlen(json));
 	n->beats_out++;
-	/* Lost ones are made good by the next: no window. */
-	hbt_redis_batch_send(b, 0, NULL, NULL);
+	hbt_redis_batch_send(b, n->times.heartbeat_interval_ms, on_beaten,
+	                     batch);
 }
 
 /* ---- Tidying up ---- */
@@ -284,6 +298,7 @@ int hbt_redis_node_new(struct hbt_redis_node **out, struct event_base *base,
 	n->use_pattern = config->pattern_responses;
 	n->timer_at_ms = INT64_MAX;
 	n->tidy.fn = on_tidy;
+	TAILQ_INIT(&n->fresh);
 	TAILQ_INIT(&n->sends);
 	TAILQ_INIT(&n->receives);
 	n->prefix = strdup(config->key_prefix);

@@ -52,13 +52,15 @@ struct hbt_redis_node {
 
 	struct redis_guard guard;
 	struct redis_send *by_ref;     /* those that wait for a response */
-	struct redis_send_list sends;  /* all */
+	struct redis_send_list fresh;  /* wait until data is watched over */
+	struct redis_send_list sends;  /* all others */
 	struct redis_receive_list receives; /* all */
 	size_t n_sending, n_receiving;
 
 	/* The pattern that brings the pulses of all responses. */
 	struct hbt_redis_listener pattern;
 	bool use_pattern;
+	bool no_llen; /* the ACL does not allow it */
 	uint64_t pulses_ours, pulses_foreign; /* since it was last judged */
 
 	/* Responses that were read and wait for their UNLINK. */
@@ -116,9 +118,13 @@ void redis_add_message(struct hbt_redis_batch *b, const char *key,
                        int64_t ttl_ms);
 /* The response of this request was read: its key may go. */
 void redis_tidy(struct hbt_redis_node *n, const char *ref);
-/* Publishes a heart beat. */
-void redis_beat(struct hbt_redis_node *n, enum hbt_redis_kind channel,
-                const char *ref, const char *json);
+/*
+ * Publishes a heart beat. *batch is not NULL while it waits for Redis, so that
+ * after an outage the other node hears at once that we live.
+ */
+void redis_beat(struct hbt_redis_node *n, struct hbt_redis_batch **batch,
+                enum hbt_redis_kind channel, const char *ref,
+                const char *json);
 /* A time, rounded up so that many beats go out together. */
 int64_t redis_beat_time(int64_t at_ms);
 

@@ -55,7 +55,7 @@ struct redis_receive {
 	bool abandoned; /* by us: 9 */
 	bool wrapped, saved, is_error;
 
-	struct hbt_redis_batch *batch, *marker;
+	struct hbt_redis_batch *batch, *marker, *beat;
 	struct hbt_redis_listener cancel, beats;
 	struct redis_due due;
 	int64_t beat_ms, watch_ms, marker_ms, heard_ms, returned_until_ms;
@@ -123,6 +123,7 @@ static void destroy(struct redis_receive *r)
 	stop_watching(r);
 	redis_due_clear(n, &r->due);
 	hbt_redis_batch_cancel(&r->batch);
+	hbt_redis_batch_cancel(&r->beat);
 	hbt_wrapping_cancel(&r->wrapping);
 	hbt_saving_cancel(&r->saving);
 	end_feed(r);
@@ -489,14 +490,15 @@ static void set_due(struct redis_receive *r)
 	redis_due_set(r->node, &r->due, at);
 }
 
-static void beat(struct redis_receive *r, int64_t now)
+static void send_beat(struct redis_receive *r, int64_t now)
 {
 	size_t n = r->sent != NULL ? r->p.msg->env.n_streams : 0;
 	char *json = hbt_beat_write(n > 0 ? r->p.msg->env.streams : NULL,
 	                            r->sent, n);
 
 	if (json != NULL)
-		redis_beat(r->node, HBT_REDIS_RECEIVER_BEAT, r->ref, json);
+		redis_beat(r->node, &r->beat, HBT_REDIS_RECEIVER_BEAT, r->ref,
+		           json);
 	free(json);
 	r->beat_ms = redis_beat_time(now + r->node->times.heartbeat_interval_ms);
 }
@@ -509,7 +511,7 @@ static void on_due(struct redis_due *due)
 	int64_t now = hbt_now_ms();
 
 	if (now >= r->beat_ms)
-		beat(r, now);
+		send_beat(r, now);
 	if (r->stage == RECEIVE_HELD && now >= r->watch_ms)
 		watch_sender(r, now);
 	if (is_watched(r) && now >= r->marker_ms)

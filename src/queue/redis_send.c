@@ -24,10 +24,14 @@
  * it is known to be collected, the sooner that is known. */
 #define FIRST_CHECK_MS 2000
 
+static const struct halibut_error no_memory = {
+	.status = HALIBUT_ENOMEM, .message = (char *)"out of memory"};
+
 enum stage {
 	SEND_UNGUARDED, /* waits until Redis' data is watched over */
 	SEND_PREPARES,  /* wraps its document, stores its DataStreams */
-	SEND_SUBMITS,   /* from here on a receiver may have it */
+	SEND_STORES,    /* its key is written; nobody knows of it yet */
+	SEND_SUBMITS,   /* its id is pushed: a receiver may have it */
 	SEND_WAITS,     /* in Redis; not known to be collected */
 	SEND_COLLECTED,
 	SEND_READS,     /* its response is in this process */
@@ -49,9 +53,10 @@ struct redis_send {
 	bool wants_end;   /* its origin wants no answer any more */
 	bool late;        /* the time to collect it is over */
 	bool heard;       /* a heart beat of its receiver */
-	bool last_chance; /* the receiver is silent; one more look */
+	bool last_chance; /* the receiver is silent; one more look, or two */
 	bool look_again, push_again;
 	bool wrapped, saved;
+	bool fresh; /* on that list of its node */
 
 	struct hbt_wrapping *wrapping;
 	struct hbt_saving *saving;
@@ -60,11 +65,11 @@ struct redis_send {
 	size_t body_len, metadata_len;
 
 	/* Submission or farewell; looks for the response; for the request. */
-	struct hbt_redis_batch *batch, *look, *check, *withdrawal;
+	struct hbt_redis_batch *batch, *look, *check, *withdrawal, *beat;
 	struct hbt_redis_listener pulse, beats;
 	struct redis_due due;
 	int64_t since_ms; /* when it began, then when it was submitted */
-	int64_t beat_ms, check_ms, look_ms, look_wait_ms, heard_ms;
+	int64_t beat_ms, check_ms, look_ms, look_wait_ms, heard_ms, again_ms;
 
 	UT_hash_handle hh;
 	TAILQ_ENTRY(redis_send) of_node, of_queue;
@@ -93,6 +98,7 @@ static void stop(struct redis_send *s)
 	hbt_redis_batch_cancel(&s->batch);
 	hbt_redis_batch_cancel(&s->look);
 	hbt_redis_batch_cancel(&s->check);
+	hbt_redis_batch_cancel(&s->beat);
 	hbt_redis_batch_cancel(&s->withdrawal);
 	hbt_wrapping_cancel(&s->wrapping);
 	hbt_saving_cancel(&s->saving);
@@ -106,10 +112,20 @@ static void stop(struct redis_send *s)
 	}
 }
 
+static void leave_fresh(struct redis_send *s)
+{
+	if (!s->fresh)
+		return;
+	s->fresh = false;
+	TAILQ_REMOVE(&s->node->fresh, s, of_node);
+	TAILQ_INSERT_TAIL(&s->node->sends, s, of_node);
+}
+
 static void destroy(struct redis_send *s)
 {
 	assert(s->p == NULL);
 	stop(s);
+	leave_fresh(s);
 	TAILQ_REMOVE(&s->node->sends, s, of_node);
 	hbt_message_unref(&s->msg);
 	free(s->body);
@@ -155,9 +171,9 @@ static void farewell(struct redis_send *s, bool abort)
 
 	stop(s);
 	s->stage = SEND_ENDED;
-	if (stage < SEND_SUBMITS && s->saved)
+	if (stage < SEND_STORES && s->saved)
 		discard_streams(s);
-	if (stage < SEND_SUBMITS || s->withdrawn ||
+	if (stage < SEND_STORES || s->withdrawn ||
 	    (s->collected && !abort) ||
 	    (b = hbt_redis_batch_new(n->redis)) == NULL) {
 		destroy(s);
@@ -402,6 +418,25 @@ static const char *why_silent(const struct redis_send *s)
 	                  "contract in its process registers.";
 }
 
+/*
+ * Redis was away while the receiver was silent: it may not be back there yet,
+ * with its beats and the response that it kept. When to look once more.
+ */
+static bool may_come_late(struct redis_send *s)
+{
+	const struct hbt_redis_times *t = &s->node->times;
+	int64_t end = s->heard_ms + t->receiver_gone_ms + t->retry_window_ms;
+	struct hbt_redis_state redis;
+
+	hbt_redis_state(s->node->redis, &redis);
+	if (redis.up_since_ms <= s->heard_ms)
+		return false;
+	s->again_ms = redis.up_since_ms + t->heartbeat_interval_ms;
+	if (s->again_ms > end)
+		s->again_ms = end;
+	return hbt_now_ms() < s->again_ms;
+}
+
 static void on_look(void *arg, redisReply **replies, size_t n,
                     const struct halibut_error *err)
 {
@@ -415,12 +450,12 @@ static void on_look(void *arg, redisReply **replies, size_t n,
 		read_response(s, r);
 		return;
 	}
-	if (s->look_again) {
+	if (s->look_again && (err == NULL || !s->last_chance)) {
 		s->look_again = false;
 		look(s);
 		return;
 	}
-	if (s->last_chance) {
+	if (s->last_chance && (err != NULL || !may_come_late(s))) {
 		fail_with(s, HBT_REDIS_OFFLINE,
 		          err != NULL ? err->message : why_silent(s), false);
 		return;
@@ -505,6 +540,7 @@ static void on_beat(struct hbt_redis_listener *l, const char *channel,
 	(void)channel;
 	s->heard_ms = hbt_now_ms();
 	s->heard = true;
+	s->last_chance = false;
 	s->node->beats_in++;
 	if (s->p->progress != NULL &&
 	    hbt_beat_read(payload, len, s->p->progress, s->p) != HALIBUT_OK)
@@ -559,19 +595,31 @@ static void push_again(struct redis_send *s)
 	hbt_redis_batch_send(b, 0, NULL, NULL);
 }
 
+static void check(struct redis_send *s);
+
+/*
+ * A request that is there while the list is empty: whoever popped its id died,
+ * or lost Redis' reply, before it took the request. If not, and it is about
+ * to, the second id finds nothing.
+ */
 static void on_check(void *arg, redisReply **replies, size_t n,
                      const struct halibut_error *err)
 {
 	struct redis_send *s = arg;
 
-	(void)n;
 	s->check = NULL;
 	if (s->stage != SEND_WAITS)
 		return;
 	if (err == NULL && replies[0]->integer == 0 && s->withdrawal == NULL)
 		note_collected(s);
-	else if (err == NULL && s->push_again)
+	else if (err == NULL && s->withdrawal == NULL &&
+	         (s->push_again || (n > 1 && replies[1]->integer == 0)))
 		push_again(s);
+	if (err != NULL && !s->node->no_llen &&
+	    strstr(err->message, "NOPERM") != NULL) {
+		s->node->no_llen = true;
+		check(s);
+	}
 	set_due(s);
 }
 
@@ -587,6 +635,11 @@ static void check(struct redis_send *s)
 		s->check, "HEXISTS %s %s",
 		hbt_redis_name(&name, n->prefix, HBT_REDIS_REQUEST, s->ref),
 		HBT_REDIS_MESSAGE_FIELD);
+	if (!n->no_llen)
+		hbt_redis_batch_add(s->check, "LLEN %s",
+		                    hbt_redis_name(&name, n->prefix,
+		                                   HBT_REDIS_LIST,
+		                                   s->queue->q.key));
 	hbt_redis_batch_send(s->check, 0, on_check, s);
 }
 
@@ -613,15 +666,19 @@ static void on_withdrawn(void *arg, redisReply **replies, size_t n,
 	}
 }
 
-/* Whoever deletes the request decides: us, or a receiver. */
+/* Whoever deletes the request decides: us, or a receiver. s may be gone
+ * afterwards. */
 static void withdraw(struct redis_send *s)
 {
 	struct hbt_redis_node *n = s->node;
 	struct hbt_redis_name name;
 
-	if (s->withdrawal != NULL ||
-	    (s->withdrawal = hbt_redis_batch_new(n->redis)) == NULL)
+	if (s->withdrawal != NULL)
 		return;
+	if ((s->withdrawal = hbt_redis_batch_new(n->redis)) == NULL) {
+		on_withdrawn(s, NULL, 0, &no_memory);
+		return;
+	}
 	hbt_redis_batch_add(
 		s->withdrawal, "UNLINK %s",
 		hbt_redis_name(&name, n->prefix, HBT_REDIS_REQUEST, s->ref));
@@ -657,6 +714,14 @@ static void lower(int64_t *to, int64_t at)
 		*to = at;
 }
 
+/* When the receiver was silent for too long. */
+static int64_t patience_end(const struct redis_send *s)
+{
+	return s->last_chance
+	               ? s->again_ms
+	               : s->heard_ms + s->node->times.receiver_gone_ms + 1;
+}
+
 static void set_due(struct redis_send *s)
 {
 	int64_t at = s->beat_ms;
@@ -672,9 +737,7 @@ static void set_due(struct redis_send *s)
 			lower(&at, pickup_end(s));
 	} else {
 		watch_receiver(s);
-		if (!s->last_chance)
-			lower(&at, s->heard_ms +
-			                   s->node->times.receiver_gone_ms + 1);
+		lower(&at, patience_end(s));
 	}
 	redis_due_set(s->node, &s->due, at);
 }
@@ -684,7 +747,7 @@ static void on_time(struct redis_send *s, int64_t now)
 	const struct hbt_redis_times *t = &s->node->times;
 
 	if (now >= s->beat_ms) {
-		redis_beat(s->node, HBT_REDIS_SENDER_BEAT, s->ref,
+		redis_beat(s->node, &s->beat, HBT_REDIS_SENDER_BEAT, s->ref,
 		           "{\"DataStreamProgress\":{}}");
 		s->beat_ms = redis_beat_time(now + t->heartbeat_interval_ms);
 	}
@@ -697,16 +760,24 @@ static void on_time(struct redis_send *s, int64_t now)
 	}
 	if (s->stage == SEND_WAITS && !s->late && now >= pickup_end(s)) {
 		s->late = true;
+		set_due(s);
 		withdraw(s);
-	} else if (s->stage == SEND_WAITS && now >= s->check_ms) {
+		return;
+	}
+	if (s->stage == SEND_WAITS && now >= s->check_ms) {
 		s->check_ms = now + t->sweep_ms;
 		check(s);
 	}
-	if (s->stage == SEND_COLLECTED && !s->last_chance &&
-	    now > s->heard_ms + t->receiver_gone_ms) {
+	if (s->stage == SEND_COLLECTED && now >= patience_end(s)) {
 		s->last_chance = true;
+		s->again_ms = INT64_MAX; /* until this look is back */
 		s->look_again = false;
 		look(s);
+		if (s->look == NULL) {
+			fail_with(s, HBT_REDIS_OFFLINE, no_memory.message,
+			          false);
+			return;
+		}
 	}
 	set_due(s);
 }
@@ -735,10 +806,59 @@ static void on_submitted(void *arg, redisReply **replies, size_t n,
 	set_due(s);
 }
 
-static void submit(struct redis_send *s)
+/* What is left of the time in which it must be in Redis. */
+static int64_t window_left(const struct redis_send *s)
+{
+	int64_t left = s->since_ms + s->node->times.retry_window_ms -
+	               hbt_now_ms();
+
+	return left > 0 ? left : 0;
+}
+
+static void announce(struct redis_send *s)
 {
 	struct hbt_redis_node *n = s->node;
 	const char *key = s->queue->q.key;
+	struct hbt_redis_batch *b = hbt_redis_batch_new(n->redis);
+	struct hbt_redis_name name;
+
+	if (b == NULL) {
+		fail_with(s, HBT_REDIS_NOT_INSERTED, "out of memory", false);
+		return;
+	}
+	s->stage = SEND_SUBMITS;
+	hbt_redis_name(&name, n->prefix, HBT_REDIS_LIST, key);
+	hbt_redis_batch_add(b, "RPUSH %s %s", name.text, s->id);
+	redis_queue_pushed(s->queue, b, name.text);
+	hbt_redis_batch_publish(
+		b, hbt_redis_name(&name, n->prefix, HBT_REDIS_PULSE, key),
+		"{}", 2);
+	s->batch = b;
+	hbt_redis_batch_send(b, window_left(s), on_submitted, s);
+}
+
+static void on_stored(void *arg, redisReply **replies, size_t n,
+                      const struct halibut_error *err)
+{
+	struct redis_send *s = arg;
+
+	(void)replies;
+	(void)n;
+	s->batch = NULL;
+	if (err != NULL)
+		fail_with(s, HBT_REDIS_NOT_INSERTED, err->message, false);
+	else
+		announce(s);
+}
+
+/*
+ * Its key first, and its id only once that is there: either part may be sent
+ * again when the connection breaks. Both in one would bring back a request
+ * that a receiver took while our connection broke, and execute it twice.
+ */
+static void submit(struct redis_send *s)
+{
+	struct hbt_redis_node *n = s->node;
 	struct hbt_redis_batch *b;
 	struct hbt_redis_name name;
 	int64_t ttl = n->times.request_ttl_surcharge_ms;
@@ -751,8 +871,9 @@ static void submit(struct redis_send *s)
 		fail_with(s, HBT_REDIS_NOT_INSERTED, "out of memory", false);
 		return;
 	}
-	s->stage = SEND_SUBMITS;
-	s->beat_ms = redis_beat_time(hbt_now_ms() +
+	s->stage = SEND_STORES;
+	s->since_ms = hbt_now_ms();
+	s->beat_ms = redis_beat_time(s->since_ms +
 	                             n->times.heartbeat_delay_ms);
 	if (!n->use_pattern)
 		listen_to(s);
@@ -761,14 +882,8 @@ static void submit(struct redis_send *s)
 		s->body, s->body_len, s->metadata, s->metadata_len, ttl);
 	free(s->body);
 	s->body = NULL;
-	hbt_redis_name(&name, n->prefix, HBT_REDIS_LIST, key);
-	hbt_redis_batch_add(b, "RPUSH %s %s", name.text, s->id);
-	redis_queue_pushed(s->queue, b, name.text);
-	hbt_redis_batch_publish(
-		b, hbt_redis_name(&name, n->prefix, HBT_REDIS_PULSE, key),
-		"{}", 2);
 	s->batch = b;
-	hbt_redis_batch_send(b, n->times.retry_window_ms, on_submitted, s);
+	hbt_redis_batch_send(b, window_left(s), on_stored, s);
 }
 
 /* ---- Preparing ---- */
@@ -840,6 +955,7 @@ static void prepare(struct redis_send *s)
 	size_t len;
 
 	s->stage = SEND_PREPARES;
+	leave_fresh(s);
 	redis_due_clear(n, &s->due);
 	if (!s->msg->env.has_activity_id) {
 		fail_with(s, HBT_REDIS_NOT_PREPARED,
@@ -884,7 +1000,7 @@ static void on_due(struct redis_due *due)
 	if (s->stage >= SEND_SUBMITS) {
 		on_time(s, now);
 	} else if (s->node->guard.watched) {
-		prepare(s);
+		redis_sends_guarded(s->node); /* in the order of their pushes */
 	} else if (now - s->since_ms >= s->node->times.data_loss_wait_ms) {
 		struct hbt_redis_state state;
 
@@ -910,7 +1026,8 @@ bool redis_send_new(struct redis_queue *rq, struct hbt_pending *p)
 	p->taker = &s->taker;
 	hbt_guid_format(&p->msg->env.activity_id, s->id);
 	TAILQ_INSERT_TAIL(&rq->sends, s, of_queue);
-	TAILQ_INSERT_TAIL(&rq->node->sends, s, of_node);
+	s->fresh = true;
+	TAILQ_INSERT_TAIL(&rq->node->fresh, s, of_node);
 	rq->n_waiting++;
 	rq->waiting_bytes += s->msg->deflated_len;
 	rq->node->n_sending++;
@@ -931,31 +1048,31 @@ struct redis_send *redis_send_find(struct hbt_redis_node *n, const char *ref)
 	return s;
 }
 
-/* The first that matches; whoever is told may push or end others. */
-static struct redis_send *first(struct hbt_redis_node *n, bool guarded)
-{
-	struct redis_send *s;
-
-	TAILQ_FOREACH(s, &n->sends, of_node) {
-		if (s->p != NULL && (s->stage > SEND_UNGUARDED) == guarded)
-			return s;
-	}
-	return NULL;
-}
-
 void redis_sends_guarded(struct hbt_redis_node *n)
 {
 	struct redis_send *s;
 
-	while (n->guard.watched && (s = first(n, false)) != NULL)
+	while (n->guard.watched && (s = TAILQ_FIRST(&n->fresh)) != NULL)
 		prepare(s);
+}
+
+/* Whoever is told may push or end others. */
+static struct redis_send *first_unanswered(struct hbt_redis_node *n)
+{
+	struct redis_send *s;
+
+	TAILQ_FOREACH(s, &n->sends, of_node) {
+		if (s->p != NULL)
+			return s;
+	}
+	return NULL;
 }
 
 void redis_sends_lost(struct hbt_redis_node *n)
 {
 	struct redis_send *s;
 
-	while ((s = first(n, true)) != NULL)
+	while ((s = first_unanswered(n)) != NULL)
 		fail_with(s, HBT_REDIS_DATA_LOST, NULL,
 		          s->stage >= SEND_SUBMITS);
 }
@@ -981,7 +1098,7 @@ void redis_sends_listen(struct hbt_redis_node *n)
 	struct redis_send *s;
 
 	TAILQ_FOREACH(s, &n->sends, of_node) {
-		if (s->stage >= SEND_SUBMITS && s->stage <= SEND_COLLECTED)
+		if (s->stage >= SEND_STORES && s->stage <= SEND_COLLECTED)
 			listen_to(s);
 	}
 }
@@ -990,6 +1107,8 @@ void redis_sends_free(struct hbt_redis_node *n)
 {
 	struct redis_send *s;
 
+	while ((s = TAILQ_FIRST(&n->fresh)) != NULL)
+		destroy(s);
 	while ((s = TAILQ_FIRST(&n->sends)) != NULL)
 		destroy(s);
 }

@@ -342,6 +342,33 @@ static void requests_are_taken_first_in_first_out(void **state)
 	}
 }
 
+/* A queue may have to wait for something before the first. */
+static void requests_of_one_moment_keep_their_order(void **state)
+{
+	struct origin first = {.answers = 0}, o[40] = {{.answers = 0}};
+	struct carrier c = {.delivered = 0};
+
+	(void)state;
+	ask(&first, LONG_MS);
+	offer(&c);
+	await(c.delivered == 1);
+	answer(&c);
+	await(first.answers == 1);
+	for (int i = 0; i < 40; i++)
+		ask(&o[i], LONG_MS);
+	for (int i = 0; i < 40; i++) {
+		offer(&c);
+		await(c.delivered == i + 2);
+		assert_carries(&c, &o[i]);
+		answer(&c);
+	}
+	for (int i = 0; i < 40; i++) {
+		await(o[i].answers == 1);
+		forget(&o[i]);
+	}
+	forget(&first);
+}
+
 static void takers_are_served_in_the_order_of_their_offers(void **state)
 {
 	struct origin o[10] = {{.answers = 0}};
@@ -915,6 +942,7 @@ int queue_suite_run(const struct queue_suite *what)
 		TEST(a_waiting_taker_gets_a_request_as_soon_as_it_comes),
 		TEST(a_failure_of_the_taker_is_the_origins),
 		TEST(requests_are_taken_first_in_first_out),
+		TEST(requests_of_one_moment_keep_their_order),
 		TEST(takers_are_served_in_the_order_of_their_offers),
 		TEST(of_thirty_takers_one_gets_the_only_request),
 		TEST(an_uncollected_request_fails_with_its_time_in_the_text),
