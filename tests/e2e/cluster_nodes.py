@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 
 from gateway import BUILD, Node, PATIENCE, until
 
@@ -101,6 +102,105 @@ class Redis:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Proxy:
+    """Between a node and its Redis: passes everything on, until it is told
+    to delay or to lose something."""
+
+    count = 0
+
+    def __init__(self, redis):
+        Proxy.count += 1
+        self.redis = redis
+        self.path = os.path.join(redis.dir, f"proxy{Proxy.count}")
+        self.url = "unix://" + self.path
+        self.delay = 0  # s, for what Redis says
+        self.pairs = []
+        self.match = None  # a request that has it gets no whole answer
+        self.keep = 0  # bytes of that answer which are passed on
+        self.caught = threading.Event()
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(self.path)
+        self.socket.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            near, _ = self.socket.accept()
+            far = socket.socket(socket.AF_UNIX)
+            try:
+                far.connect(self.redis.path)
+            except OSError:
+                near.close()
+                far.close()
+                continue
+            pair = {"near": near, "far": far, "caught": False}
+            self.pairs.append(pair)
+            for what in (self._requests, self._replies):
+                threading.Thread(target=what, args=(pair,),
+                                 daemon=True).start()
+
+    def _requests(self, pair):
+        data = b"-"
+        while data:
+            try:
+                data = pair["near"].recv(1 << 20)
+                if self.match is not None and self.match in data:
+                    self.match, pair["caught"] = None, True
+                    self.caught.set()
+                pair["far"].sendall(data)
+            except OSError:
+                break
+        self._close(pair)
+
+    def _replies(self, pair):
+        data = b"-"
+        while data:
+            try:
+                data = pair["far"].recv(1 << 20)
+                if self.delay:
+                    threading.Event().wait(self.delay)
+                if pair["caught"]:
+                    data = data[:self.keep]
+                    if not data:
+                        continue_reading(pair["far"])
+                        break
+                pair["near"].sendall(data)
+                if pair["caught"]:
+                    break
+            except OSError:
+                break
+        self._close(pair)
+
+    @staticmethod
+    def _close(pair):
+        for end in (pair["near"], pair["far"]):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        """Ends all connections; new ones are made as ever."""
+        pairs, self.pairs = self.pairs, []
+        for pair in pairs:
+            self._close(pair)
+
+    def lose_reply(self, match, keep=0):
+        """Redis executes the next request with these bytes in it, but all
+        that comes of its answer is keep bytes; then the connection ends, with
+        keep = 0 by cut()."""
+        self.caught.clear()
+        self.keep, self.match = keep, match
+
+
+def continue_reading(sock):
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except OSError:
+        pass
+
+
 class ClusterNode(Node):
     """A node that can come back, at the same address."""
 
@@ -147,9 +247,12 @@ class Cluster:
         self.directory = self.redis.dir  # for whatever a test puts there
         self.nodes = [self.new_node() for _ in range(n)]
 
-    def new_node(self, extra=None):
+    def new_node(self, extra=None, url=None):
+        section = self.section
+        if url is not None:
+            section = section.replace(self.redis.url, url)
         return ClusterNode(
-            self.section + (self.extra if extra is None else extra),
+            section + (self.extra if extra is None else extra),
             **self.options)
 
     def restart(self, i, sig=signal.SIGKILL):
