@@ -3,7 +3,7 @@
 cd "${top_srcdir:-.}" || exit 1
 
 # A word in a call of log_event() and the like, or given to a helper that is.
-events=$(grep -rhoE '(\.event = |tell_thumbprint\()"[a-z_]+"' src workers \
+events=$(grep -rhoE '(\.event = |tell_thumbprint\(|tell\([^"]*)"[a-z_]+"' src workers \
 	--include='*.c' | sed 's/.*"\(.*\)"/\1/' | sort -u)
 documented=$(sed -n '/^## Events/,$p' docs/logs.md |
 	sed -n 's/^| \(`[^|]*\) |.*/\1/p' | grep -o '[a-z_]*' | sort -u)

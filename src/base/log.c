@@ -33,6 +33,14 @@ static const struct {
 	{"status/", HBT_LOG_STATUS},
 };
 
+/* Of lines for which nobody found another word. */
+static const struct hbt_log_about nameless[] = {
+	[HBT_LOG_ERROR] = {.event = "problem"},
+	[HBT_LOG_WARNING] = {.event = "problem"},
+	[HBT_LOG_INFO] = {.event = "note"},
+	[HBT_LOG_DEBUG] = {.event = "detail"},
+};
+
 static char process[PROCESS_MAX];
 static enum hbt_log_level levels[HBT_LOG_AREAS] = {
 	HBT_LOG_INFO, HBT_LOG_INFO, HBT_LOG_INFO,
@@ -182,15 +190,41 @@ const char *hbt_log_format_name(enum hbt_log_format format)
 	return format_names[format];
 }
 
-static void write_line(int fd, const struct hbt_log_record *rec,
+static bool write_line(int fd, const struct hbt_log_record *rec,
                        enum hbt_log_format format)
 {
 	char line[HBT_LOG_LINE_MAX];
 	size_t n = hbt_log_line(rec, format, line);
+	ssize_t written;
 
-	/* A log that cannot be written has nobody left to be told. */
-	while (write(fd, line, n) < 0 && errno == EINTR)
-		continue;
+	do
+		written = write(fd, line, n);
+	while (written < 0 && errno == EINTR);
+	return written == (ssize_t)n;
+}
+
+/* A log that cannot be written, on a full disk, has nobody to be told; but
+ * it says so once it can. */
+static void write_or_count(const struct hbt_log_record *rec)
+{
+	static unsigned long lost;
+	char text[80];
+	struct hbt_log_record note = *rec;
+
+	if (lost > 0) {
+		snprintf(text, sizeof(text),
+		         "%lu lines could not be written before this one",
+		         lost);
+		note.level = HBT_LOG_WARNING;
+		note.area = HBT_LOG_GATEWAY;
+		note.about = LOG_ABOUT(.event = "log_lost",
+		                       .remedy = "look for a full disk");
+		note.message = text;
+		if (write_line(STDERR_FILENO, &note, line_format))
+			lost = 0;
+	}
+	if (!write_line(STDERR_FILENO, rec, line_format))
+		lost++;
 }
 
 void hbt_log_object_to(int fd, enum hbt_log_level level,
@@ -206,7 +240,7 @@ void hbt_log_object_to(int fd, enum hbt_log_level level,
 	};
 
 	clock_gettime(CLOCK_REALTIME, &rec.time);
-	write_line(fd, &rec, HBT_LOG_JSON);
+	(void)write_line(fd, &rec, HBT_LOG_JSON);
 }
 
 static void tell_tee(const struct hbt_log_record *rec)
@@ -226,7 +260,6 @@ static void tell_tee(const struct hbt_log_record *rec)
 void hbt_log_from(const char *file, enum hbt_log_level level,
                   const struct hbt_log_about *about, const char *fmt, ...)
 {
-	static const struct hbt_log_about nothing;
 	int saved_errno = errno; /* callers log before they look at it */
 	char message[HBT_LOG_LINE_MAX + 1], line[HBT_LOG_LINE_MAX];
 	struct hbt_log_record rec = {
@@ -234,7 +267,7 @@ void hbt_log_from(const char *file, enum hbt_log_level level,
 		.area = area_of(file),
 		.process = process,
 		.pid = (long)getpid(),
-		.about = about != NULL ? about : &nothing,
+		.about = about != NULL ? about : &nameless[level],
 		.message = message,
 	};
 	va_list ap;
@@ -245,7 +278,7 @@ void hbt_log_from(const char *file, enum hbt_log_level level,
 		rec.message = fmt;
 	va_end(ap);
 	if (line_sink == NULL) {
-		write_line(STDERR_FILENO, &rec, line_format);
+		write_or_count(&rec);
 	} else {
 		hbt_log_line_text(&rec, line);
 		line_sink(line_sink_arg, level, line);

@@ -34,7 +34,8 @@ enum hbt_log_format {
 
 /*
  * What a line is about, for programs that read logs: fields of the JSON form.
- * The text of a line says all of it in prose. Each may be NULL.
+ * The text of a line says all of it in prose. Each may be NULL; a line whose
+ * event has no name of its own is a "problem", a "note" or a "detail".
  */
 struct hbt_log_about {
 	const char *event; /* "connection_refused"; words that never change */

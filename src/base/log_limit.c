@@ -10,6 +10,8 @@
 
 #define WINDOW_MS 60000
 #define MAX_KEYS 1024 /* of each; attackers choose some of them */
+/* When a fleet goes, or comes, that is no line for each of its machines. */
+#define MAX_KEYS_OF_EVENT 50
 #define TEXT_MAX 1024
 
 /* A kind of line, for the minute that began with its first. */
@@ -97,11 +99,25 @@ void hbt_log_limit_tick(int64_t now_ms)
 	}
 }
 
+/* Only asked for keys that are new: there are not many of them. */
+static bool is_crowded(const char *event)
+{
+	unsigned of_event = 0;
+
+	if (HASH_COUNT(kinds) >= MAX_KEYS)
+		return true;
+	for (const struct kind *k = kinds; k != NULL; k = k->hh.next)
+		of_event += event != NULL && k->event != NULL &&
+		            strcmp(k->event, event) == 0;
+	return of_event >= MAX_KEYS_OF_EVENT;
+}
+
 void hbt_log_limited_from(const char *file, const char *key,
                           enum hbt_log_level level,
                           const struct hbt_log_about *about, const char *fmt,
                           ...)
 {
+	const char *event = about != NULL ? about->event : NULL;
 	bool all = hbt_log_wants_from(file, HBT_LOG_DEBUG);
 	int64_t now_ms = hbt_now_ms();
 	char text[TEXT_MAX * 4];
@@ -113,9 +129,9 @@ void hbt_log_limited_from(const char *file, const char *key,
 	va_end(ap);
 	hbt_log_limit_tick(now_ms);
 	HASH_FIND_STR(kinds, key, k);
-	if (k == NULL && !all && HASH_COUNT(kinds) >= MAX_KEYS) {
+	if (k == NULL && !all && is_crowded(event)) {
 		/* Whoever invents keys shares one with its likes. */
-		key = about != NULL && about->event != NULL ? about->event : "";
+		key = event != NULL ? event : "";
 		HASH_FIND_STR(kinds, key, k);
 	}
 	if (k != NULL && !all) {

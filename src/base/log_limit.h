@@ -1,7 +1,8 @@
 /*
  * Lines that somebody else can cause: of those with the same key the first in
  * a minute is logged, the others are counted, and one line says how many they
- * were. Where debug lines are wanted, all are logged.
+ * were. From the fiftieth key of an event on they have one together. Where
+ * debug lines are wanted, all are logged.
  */
 #ifndef HBT_BASE_LOG_LIMIT_H
 #define HBT_BASE_LOG_LIMIT_H

@@ -37,18 +37,21 @@ static void preamble(struct hbt_exchange *ex, const struct hbt_event *ev)
 		friendly(ex);
 	} else if (thumbprint == NULL) {
 		ex_close_with(ex, HALIBUT_EUNTRUSTED,
-		              "%s presented no client certificate; it was "
-		              "refused. A Halibut peer always presents one: "
-		              "look for a proxy that ends TLS in between",
+		              "A client at %s connected, and attempted a "
+		              "message exchange, but did not present a client "
+		              "certificate; it was refused. A Halibut peer "
+		              "always presents one: look for a proxy that ends "
+		              "TLS in between",
 		              hbt_conn_peer_address(ex->conn));
 	} else if (!ex->ops->authorise(ex->arg, thumbprint)) {
 		if (ex->state == EX_CLOSED)
 			return; /* freed in there */
 		ex_close_with(ex, HALIBUT_EUNTRUSTED,
-		              "%s presented a client certificate with the "
-		              "thumbprint %s, which is not in the list of "
-		              "thumbprints that we trust; it was refused. If it "
-		              "should connect, trust that thumbprint",
+		              "A client at %s connected, and attempted a "
+		              "message exchange, but it presented a client "
+		              "certificate with the thumbprint '%s' which is "
+		              "not in the list of thumbprints that we trust. If "
+		              "it should connect, trust that thumbprint",
 		              hbt_conn_peer_address(ex->conn), thumbprint);
 	} else if (ex->state != EX_CLOSED) {
 		ex_set_state(ex, EX_IDENTITY);

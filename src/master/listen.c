@@ -187,9 +187,13 @@ static void accept_failed(struct listener *l, int error)
 		          "%s: cannot accept a connection: %s", l->address,
 		          strerror(error));
 	else if (n == 3)
-		log_error("%s: still cannot accept after 3 attempts: %s; "
-		          "trying again up to every second, silently",
-		          l->address, strerror(error));
+		log_event(HBT_LOG_ERROR,
+		          LOG_ABOUT(.event = "accept_failed",
+		                    .endpoint = l->address,
+		                    .reason = strerror(error)),
+		          "%s: Accepting a connection has failed %u times in a "
+		          "row: %s; trying again up to every second, silently",
+		          l->address, n, strerror(error));
 	if (n >= 3 || ms >= 100)
 		retry_after(ls, ms);
 }

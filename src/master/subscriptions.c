@@ -221,10 +221,11 @@ static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 		                      .peer = peer, .endpoint = q->key,
 		                      .remedy = "max_connections_per_"
 		                                "subscription"),
-		            "%s: %s refused: %s already has %zu connections, "
-		            "as many as max_connections_per_subscription "
-		            "allows",
-		            link->name, peer, q->key, to->connections);
+		            "%s: a polling client at %s has exceeded the "
+		            "maximum number of active connections (%u) for "
+		            "subscription %s; it was refused. See "
+		            "max_connections_per_subscription",
+		            link->name, peer, limit, q->key);
 	else
 		allowed = add(subs, link, id, to);
 	if (!allowed)

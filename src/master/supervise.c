@@ -137,12 +137,39 @@ static void describe_exit(const struct hbt_worker *w, char *text, size_t size)
 		snprintf(text, size, "status %d", WEXITSTATUS(s));
 }
 
+/* Two lines, however long it goes on. */
+static void tell_end(struct hbt_worker *w, const char *how)
+{
+	enum hbt_log_level level = HBT_LOG_ERROR;
+	const char *more = "";
+	char delay[32];
+
+	hbt_format_duration(w->delay_ms, delay);
+	if (++w->ends_in_a_row == 2)
+		more = ", and so on until one stays; that is not logged, "
+		       "`halibutctl status` counts them";
+	else if (w->ends_in_a_row > 2)
+		level = HBT_LOG_DEBUG;
+	log_event(level, LOG_ABOUT(.event = "worker_ended", .reason = how),
+	          "%s: ended with %s; another one starts in %s%s",
+	          w->link.name, how, delay, more);
+}
+
+static void tell_recovery(struct hbt_worker *w)
+{
+	if (w->ends_in_a_row >= 2)
+		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "worker_stays"),
+		          "%s: stays, after %u that ended at once",
+		          w->link.name, w->ends_in_a_row);
+	w->ends_in_a_row = 0;
+}
+
 /* Neither process nor channel is left: what now? */
 static void rest_or_go(struct hbt_worker *w)
 {
 	const struct hbt_config *cfg = w->all->cfg;
 	bool expected = is_stopping(w);
-	char how[96], delay[32];
+	char how[96];
 
 	describe_exit(w, how, sizeof(how));
 	if (expected) {
@@ -153,17 +180,15 @@ static void rest_or_go(struct hbt_worker *w)
 		w->all->ops.gone(w->all->ops.arg, w);
 		return;
 	}
-	if (w->delay_ms == 0 || hbt_now_ms() - w->started_ms > HEALTHY_MS)
+	if (w->delay_ms == 0 || hbt_now_ms() - w->started_ms > HEALTHY_MS) {
 		w->delay_ms = cfg->worker_restart_delay_ms;
-	else
+		w->ends_in_a_row = 0;
+	} else {
 		w->delay_ms *= 2;
+	}
 	if (w->delay_ms > cfg->worker_restart_delay_max_ms)
 		w->delay_ms = cfg->worker_restart_delay_max_ms;
-	hbt_format_duration(w->delay_ms, delay);
-	log_event(HBT_LOG_ERROR,
-	          LOG_ABOUT(.event = "worker_ended", .reason = how),
-	          "%s: ended with %s; another one starts in %s", w->link.name,
-	          how, delay);
+	tell_end(w, how);
 	set_name(w);
 	w->restarts++;
 	set_state(w, WORKER_RESTING);
@@ -185,7 +210,7 @@ static void lose(struct hbt_worker *w, const char *why)
 	if (w->state == WORKER_LOST)
 		return;
 	if (why != NULL)
-		log_event(HBT_LOG_ERROR,
+		log_event(w->ends_in_a_row < 2 ? HBT_LOG_ERROR : HBT_LOG_DEBUG,
 		          LOG_ABOUT(.event = "worker_killed", .reason = why),
 		          "%s: %s, killed", w->link.name, why);
 	set_state(w, WORKER_LOST);
@@ -244,7 +269,8 @@ static void on_hello(struct hbt_worker *w, struct hbt_ipc_msg *msg)
 		lose(w, "it is of another version than halibutd; install "
 		        "programs of the same version");
 	else {
-		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "worker_ready"),
+		log_event(w->ends_in_a_row < 2 ? HBT_LOG_INFO : HBT_LOG_DEBUG,
+		          LOG_ABOUT(.event = "worker_ready"),
 		          "%s: ready%s%s", w->link.name,
 		          version != NULL ? ", version " : "",
 		          version != NULL ? version : "");
@@ -308,6 +334,8 @@ static void ping(struct hbt_worker *w)
 		lose(w, why);
 		return;
 	}
+	if (hbt_now_ms() - w->started_ms > HEALTHY_MS)
+		tell_recovery(w);
 	if (w->answered) {
 		w->answered = false;
 		w->heard_ms = hbt_now_ms();

@@ -31,6 +31,7 @@ struct hbt_worker {
 	pid_t pid;       /* 0: none, or reaped */
 	int exit_status; /* of the last process, as waitpid() gives it */
 	unsigned restarts;
+	unsigned ends_in_a_row; /* each within a minute of its start */
 	int64_t started_ms, heard_ms;
 	int64_t delay_ms; /* before the next start */
 	bool answered;    /* the last ping */

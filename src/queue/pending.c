@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/guid.h"
 #include "base/log.h"
 #include "base/timespan.h"
 #include "queue/transitions.h"
@@ -19,6 +20,28 @@ static const char *id_of(const struct hbt_pending *p)
 static const char *key_of(const struct hbt_pending *p)
 {
 	return p->queue != NULL ? p->queue->key : "(none)";
+}
+
+/* The line of a transition; what it is about is written out only where it is
+ * wanted. */
+#define tell(p, key, name, ...)                                                \
+	do {                                                                   \
+		char activity[HBT_GUID_TEXT];                                  \
+		if (hbt_log_wants(HBT_LOG_DEBUG))                              \
+			log_event(HBT_LOG_DEBUG,                               \
+			          LOG_ABOUT(.event = name, .endpoint = key,    \
+			                    .activity =                        \
+			                            activity_of(p, activity)), \
+			          __VA_ARGS__);                                \
+	} while (0)
+
+static const char *activity_of(const struct hbt_pending *p,
+                               char text[HBT_GUID_TEXT])
+{
+	if (p->msg == NULL || !p->msg->env.has_activity_id)
+		return NULL;
+	hbt_guid_format(&p->msg->env.activity_id, text);
+	return text;
 }
 
 /* Out of its queue and IDLE: from here on it is its origin's again. Returns
@@ -40,7 +63,8 @@ static struct hbt_queue_counts *release(struct hbt_pending *p)
 void hbt_queue_push(struct hbt_queue *q, struct hbt_pending *p)
 {
 	assert(p->state == HBT_PENDING_IDLE);
-	log_debug("queue %s: request %s queued", q->key, id_of(p));
+	tell(p, q->key, "request_queued",
+	     "queue %s: request %s was queued", q->key, id_of(p));
 	p->state = HBT_PENDING_WAITING;
 	p->queue = q;
 	p->taker = NULL;
@@ -100,8 +124,9 @@ void hbt_pending_put_back(struct hbt_pending *p)
 	struct hbt_queue *q = p->queue;
 
 	assert(p->state == HBT_PENDING_TAKEN && q != NULL);
-	log_debug("queue %s: request %s put back, nothing of it was sent",
-	          q->key, id_of(p));
+	tell(p, q->key, "request_put_back",
+	     "queue %s: request %s was put back, nothing of it was sent",
+	     q->key, id_of(p));
 	p->state = HBT_PENDING_WAITING;
 	p->taker = NULL;
 	/* For the age of the oldest: when it was submitted. */
@@ -117,8 +142,10 @@ void hbt_pending_expire(struct hbt_pending *p)
 
 	assert(p->state == HBT_PENDING_WAITING);
 	hbt_timespan_format_ms(p->queue_timeout_ms, time);
-	log_debug("queue %s: request %s was not collected within %s",
-	          key_of(p), id_of(p), time);
+	tell(p, key_of(p), "request_timed_out",
+	     "queue %s: request %s timed out before it could be collected by "
+	     "the polling endpoint, after %s",
+	     key_of(p), id_of(p), time);
 	release(p)->not_collected++;
 	hbt_error_set(&err, HALIBUT_ENOT_COLLECTED,
 	              "A request was sent to a polling endpoint, but the "
@@ -138,8 +165,10 @@ void hbt_pending_answer(struct hbt_pending *p, struct hbt_message *msg,
 
 	assert(p->state == HBT_PENDING_TAKEN);
 	assert(!needs_sink || sink != NULL);
-	log_debug("queue %s: request %s collected and answered", key_of(p),
-	          id_of(p));
+	tell(p, key_of(p), "request_answered",
+	     "queue %s: request %s was collected by the polling endpoint, and "
+	     "answered",
+	     key_of(p), id_of(p));
 	release(p)->answered++;
 	if (sink == NULL)
 		sink = &none;
@@ -152,8 +181,10 @@ void hbt_pending_answer(struct hbt_pending *p, struct hbt_message *msg,
 void hbt_pending_fail(struct hbt_pending *p, const struct halibut_error *err)
 {
 	assert(p->state == HBT_PENDING_TAKEN);
-	log_debug("queue %s: request %s failed after it was collected: %s",
-	          key_of(p), id_of(p), err->message ? err->message : "");
+	tell(p, key_of(p), "request_failed",
+	     "queue %s: request %s failed after it was collected by the "
+	     "polling endpoint: %s",
+	     key_of(p), id_of(p), err->message ? err->message : "");
 	release(p)->failed++;
 	p->failed(p, err);
 }
@@ -166,8 +197,11 @@ void hbt_pending_cancel(struct hbt_pending *p)
 
 	if (p->state == HBT_PENDING_IDLE)
 		return;
-	log_debug("queue %s: request %s cancelled before %s", key_of(p),
-	          id_of(p), taken ? "its response" : "it was collected");
+	tell(p, key_of(p), "request_cancelled",
+	     "queue %s: request %s was cancelled before %s by the polling "
+	     "endpoint",
+	     key_of(p), id_of(p),
+	     taken ? "it was answered" : "it could be collected");
 	release(p)->cancelled++;
 	/* The taker first: the origin may free p. */
 	if (t != NULL && t->cancelled(t, p)) {

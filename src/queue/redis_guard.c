@@ -71,7 +71,10 @@ static void on_look(void *arg, redisReply **replies, size_t n_replies,
 		              hbt_now_ms() + n->times.data_loss_check_ms);
 		return;
 	}
-	log_error("Redis has lost its data: the key %s:HalibutRedis:string:"
+	log_event(HBT_LOG_ERROR,
+	          LOG_ABOUT(.event = "redis_data_lost",
+	                    .remedy = "maxmemory-policy noeviction"),
+	          "Redis has lost its data: the key %s:HalibutRedis:string:"
 	          "WatchForDataLoss::%s is gone. All requests on their way are "
 	          "given up. Was it restarted, flushed, failed over, or does "
 	          "its maxmemory-policy evict keys?",

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "queue/pump.h"
 #include "queue/redis_beat.h"
@@ -155,7 +156,11 @@ static void on_written(void *arg, redisReply **replies, size_t n,
 	(void)n;
 	r->batch = NULL;
 	if (err != NULL) {
-		log_warning("queue request %s: its response could not be "
+		log_limited("response_lost", HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "response_lost",
+		                      .activity = r->id,
+		                      .reason = err->message),
+		            "queue request %s: its response could not be "
 		            "written and is lost: %s",
 		            r->id, err->message);
 		if (r->response->env.n_streams > 0)
@@ -518,9 +523,12 @@ static void on_due(struct redis_due *due)
 		look_at_marker(r);
 	if (is_watched(r) &&
 	    now > r->heard_ms + r->node->times.sender_gone_ms) {
-		log_info("queue request %s: the node of its sender is silent; "
-		         "given up",
-		         r->id);
+		log_limited("sender_silent", HBT_LOG_INFO,
+		            LOG_ABOUT(.event = "sender_silent",
+		                      .activity = r->id),
+		            "queue request %s: the node of its sender is "
+		            "silent; given up",
+		            r->id);
 		abandon(r);
 		return;
 	}
@@ -630,7 +638,12 @@ static void hold(struct redis_receive *r)
 static void cannot_be_read(struct redis_receive *r,
                            const struct halibut_error *err)
 {
-	log_warning("queue request %s: it cannot be read, its caller is told: "
+	log_limited("unreadable", HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "message_unreadable",
+	                      .activity = r->id, .reason = err->message,
+	                      .remedy = "the same wrappers and streams on all "
+	                                "nodes"),
+	            "queue request %s: it cannot be read, its caller is told: "
 	            "%s",
 	            r->id, err->message);
 	leave_queue(r);
@@ -723,7 +736,11 @@ static void on_taken(void *arg, redisReply **replies, size_t n,
 	(void)n;
 	r->batch = NULL;
 	if (err != NULL)
-		log_warning("queue request %s: it may be lost, Redis failed "
+		log_limited("request_lost", HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "request_lost",
+		                      .activity = r->id,
+		                      .reason = err->message),
+		            "queue request %s: it may be lost, Redis failed "
 		            "while it was taken: %s",
 		            r->id, err->message);
 	if (err != NULL || replies[1]->integer != 1)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "queue/pump.h"
 #include "queue/redis_beat.h"
@@ -149,9 +150,13 @@ static void on_farewell(void *arg, redisReply **replies, size_t n,
 	(void)n;
 	s->batch = NULL;
 	if (err != NULL)
-		log_info("queue request %s: Redis could not be told that its "
-		         "caller does not wait any more: %s",
-		         s->id, err->message);
+		log_limited("not cancelled", HBT_LOG_INFO,
+		            LOG_ABOUT(.event = "request_not_cancelled",
+		                      .activity = s->id,
+		                      .reason = err->message),
+		            "queue request %s: Redis could not be told that "
+		            "its caller does not wait any more: %s",
+		            s->id, err->message);
 	else if (!s->collected && replies[0]->integer == 1)
 		discard_streams(s); /* nobody reads them */
 	destroy(s);
@@ -317,7 +322,12 @@ int64_t redis_sends_oldest_ms(const struct redis_queue *rq)
 
 static void unreadable(struct redis_send *s, const struct halibut_error *err)
 {
-	log_warning("queue request %s: its response cannot be read: %s", s->id,
+	log_limited("unreadable response", HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "message_unreadable",
+	                      .activity = s->id, .reason = err->message,
+	                      .remedy = "the same wrappers and streams on all "
+	                                "nodes"),
+	            "queue request %s: its response cannot be read: %s", s->id,
 	            err->message);
 	fail_with(s, HBT_REDIS_UNREADABLE, err->message, false);
 }

@@ -54,9 +54,13 @@ static void log_outage(struct hbt_redis *r, const struct halibut_error *why)
 	if (r->outage_logged)
 		return;
 	r->outage_logged = true;
-	log_warning("redis: %s; requests wait, and it is tried again until "
-	            "it works",
-	            why->message);
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "redis_lost", .reason = why->message,
+	                    .remedy = "`halibutd -t --online` says what is "
+	                              "wrong"),
+	          "redis: %s; requests wait, and it is tried again until "
+	          "it works",
+	          why->message);
 }
 
 static void log_back(struct hbt_redis *r, int64_t now)
@@ -65,12 +69,17 @@ static void log_back(struct hbt_redis *r, int64_t now)
 
 	hbt_redis_options_describe(&r->options, where, sizeof(where));
 	if (!r->was_up)
-		log_info("redis: connected to %s", where);
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "redis_connected",
+		                    .endpoint = where),
+		          "redis: connected to %s", where);
 	else if (r->outage_logged)
-		log_info("redis: connected to %s again after %lld.%lld s",
-		         hbt_keeper_where(r->commands_keeper),
-		         (long long)(now - r->down_since_ms) / 1000,
-		         (long long)(now - r->down_since_ms) % 1000 / 100);
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "redis_back", .endpoint = where),
+		          "redis: connected to %s again after %lld.%lld s",
+		          hbt_keeper_where(r->commands_keeper),
+		          (long long)(now - r->down_since_ms) / 1000,
+		          (long long)(now - r->down_since_ms) % 1000 / 100);
 	else
 		log_debug("redis: connected to %s again", where);
 	r->outage_logged = false;

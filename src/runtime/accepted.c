@@ -78,13 +78,17 @@ static bool authorise(void *arg, const char *thumbprint)
 static void identified(void *arg, const char *subscription)
 {
 	struct hbt_accepted *a = arg;
-	const char *peer;
+	const char *peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+	char key[160];
 
+	log_event(HBT_LOG_DEBUG,
+	          LOG_ABOUT(.event = "authenticated", .peer = peer,
+	                    .thumbprint = a->thumbprint),
+	          "Client at %s authenticated as %s, a %s", peer,
+	          a->thumbprint,
+	          subscription != NULL ? "polling service" : "client");
 	if (subscription == NULL) {
 		hbt_inlet_init(&a->inlet, a->inlet_ops, a->inlet_arg, a->ex);
-		log_debug("%s is a client (%s)",
-		          hbt_conn_peer_address(hbt_exchange_conn(a->ex)),
-		          a->thumbprint);
 		hbt_exchange_admit(a->ex, a->ops->client(a->arg, a));
 		return;
 	}
@@ -92,11 +96,11 @@ static void identified(void *arg, const char *subscription)
 		hbt_exchange_admit(a->ex, false);
 		return;
 	}
-	peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
-	log_event(HBT_LOG_INFO,
-	          LOG_ABOUT(.event = "subscribed", .peer = peer,
-	                    .thumbprint = a->thumbprint, .endpoint = a->key),
-	          "%s polls for %s (%s)", peer, a->key, a->thumbprint);
+	snprintf(key, sizeof(key), "subscribed %s %s", a->thumbprint, a->key);
+	log_limited(key, HBT_LOG_INFO,
+	            LOG_ABOUT(.event = "subscribed", .peer = peer,
+	                      .thumbprint = a->thumbprint, .endpoint = a->key),
+	            "%s polls for %s (%s)", peer, a->key, a->thumbprint);
 	a->ops->subscriber(a->arg, a, a->key);
 }
 

@@ -47,7 +47,7 @@ static void tell_failure(const struct hbt_poller *p,
 	log_event(level,
 	          LOG_ABOUT(.event = "polling_failed",
 	                    .endpoint = p->endpoint.url, .reason = reason),
-	          "%s: %s; retrying in %.1f s", p->name, reason,
+	          "%s: %s. Retrying in %.1f seconds", p->name, reason,
 	          (double)ms / 1000);
 }
 

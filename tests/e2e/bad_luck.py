@@ -143,7 +143,7 @@ def good_bytes_one_at_a_time_are_served():
 
 
 def a_client_without_a_certificate_is_refused():
-    refuses(hw.PREAMBLE + hw.CLIENT, "no client certificate",
+    refuses(hw.PREAMBLE + hw.CLIENT, "did not present a client certificate",
             certificate=None)
 
 

@@ -37,10 +37,11 @@ static void log_finding(const struct hbt_finding *f)
 	const char *mend = f->remedy != NULL ? "; to mend it: " : "";
 	const char *remedy = f->remedy != NULL ? f->remedy : "";
 
-	if (f->level == HBT_FINDING_ERROR)
-		log_error("redis: %s%s%s", f->what, mend, remedy);
-	else
-		log_warning("redis: %s%s%s", f->what, mend, remedy);
+	log_event(f->level == HBT_FINDING_ERROR ? HBT_LOG_ERROR
+	                                        : HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "redis_unfit", .reason = f->what,
+	                    .remedy = f->remedy),
+	          "redis: %s%s%s", f->what, mend, remedy);
 }
 
 static void on_finding(void *arg, const struct hbt_finding *f)
@@ -71,7 +72,8 @@ static void on_done(void *arg, bool usable)
 	x->running = false;
 	if (usable && json_array_size(x->now) == 0 &&
 	    json_array_size(x->findings) > 0)
-		log_info("redis: nothing is wrong with the server any more");
+		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "redis_fit"),
+		          "redis: nothing is wrong with the server any more");
 	json_decref(x->findings);
 	x->findings = x->now;
 	x->now = NULL;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "worker.h"
 
@@ -128,6 +129,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	hbt_log_limit_tick(hbt_now_ms());
 	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
 	if (w->draining)
 		enqueue_drain(w);

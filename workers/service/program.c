@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/split.h"
 #include "base/timespan.h"
 #include "intake.h"
@@ -99,8 +100,8 @@ static void count_death(struct hbt_svc_slot *slot)
 		delay = SVC_RESTART_MAX_MS;
 	p->deaths++;
 	p->not_before_ms = hbt_now_ms() + delay;
-	log_info("%s: not started again within %lld ms", p->cfg.service,
-	         (long long)delay);
+	log_debug("%s: not started again within %lld ms", p->cfg.service,
+	          (long long)delay);
 }
 
 /*
@@ -112,17 +113,20 @@ static void blame(struct hbt_svc_slot *slot, const char *what,
 {
 	struct hbt_svc_call *call = take_call(slot);
 	char *who = describe(slot);
+	char key[256];
 	struct halibut_error err = {0};
 
 	slot->usable = false;
 	if (call != NULL)
 		call->dir_in_use = true;
-	log_event(HBT_LOG_WARNING,
-	          LOG_ABOUT(.event = "program_ended",
-	                    .endpoint = slot->program->cfg.service,
-	                    .reason = what, .remedy = remedy),
-	          "%s %s%s%s", or_empty(who), what,
-	          remedy != NULL ? ". " : "", or_empty(remedy));
+	/* What a program does at each call, it does often. */
+	snprintf(key, sizeof(key), "%s %s", slot->program->cfg.service, what);
+	log_limited(key, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "program_ended",
+	                      .endpoint = slot->program->cfg.service,
+	                      .reason = what, .remedy = remedy),
+	            "%s %s%s%s", or_empty(who), what,
+	            remedy != NULL ? ". " : "", or_empty(remedy));
 	count_death(slot);
 	if (call != NULL) {
 		hbt_svc_invocation_error(&err, NULL, "%s %s",

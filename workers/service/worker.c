@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
+#include "base/timespan.h"
 #include "ipc/log_order.h"
 #include "call.h"
 #include "intake.h"
@@ -119,6 +121,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	hbt_log_limit_tick(hbt_now_ms());
 	if (memcmp(&svc->stats, &svc->told, sizeof(svc->stats)) == 0)
 		return;
 	svc->told = svc->stats;

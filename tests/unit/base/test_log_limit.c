@@ -95,10 +95,39 @@ static void whoever_invents_keys_gets_no_line_for_each(void **state)
 		log_limited(key, HBT_LOG_WARNING, LOG_ABOUT(.event = "e"),
 		            "line");
 	}
-	assert_true(h->lines <= 1025);
+	assert_int_equal(h->lines, 51);
 	hbt_log_limit_tick(hbt_now_ms() + MINUTE_MS);
+	assert_int_equal(h->lines, 52);
 	assert_string_equal(h->last,
-	                    "3975 more like this within a minute: line");
+	                    "4949 more like this within a minute: line");
+}
+
+static void another_event_still_has_its_lines(void **state)
+{
+	struct heard *h = *state;
+	char key[32];
+
+	for (int i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		log_limited(key, HBT_LOG_WARNING, LOG_ABOUT(.event = "e"),
+		            "line");
+	}
+	h->lines = 0;
+	log_limited("other", HBT_LOG_WARNING, LOG_ABOUT(.event = "f"), "news");
+	assert_int_equal(h->lines, 1);
+	assert_string_equal(h->last, "news");
+}
+
+static void there_is_an_end_to_keys_of_no_event(void **state)
+{
+	struct heard *h = *state;
+	char key[32];
+
+	for (int i = 0; i < 5000; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		log_limited(key, HBT_LOG_WARNING, NULL, "line");
+	}
+	assert_int_equal(h->lines, 1025);
 }
 
 static void refusals_are_a_line_a_reason_and_source(void **state)
@@ -168,6 +197,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			whoever_invents_keys_gets_no_line_for_each, start,
 			stop),
+		cmocka_unit_test_setup_teardown(
+			another_event_still_has_its_lines, start, stop),
+		cmocka_unit_test_setup_teardown(
+			there_is_an_end_to_keys_of_no_event, start, stop),
 		cmocka_unit_test_setup_teardown(
 			refusals_are_a_line_a_reason_and_source, start, stop),
 		cmocka_unit_test(an_outage_begins_once_and_ends_once),

@@ -338,13 +338,36 @@ static void the_delay_doubles_up_to_its_limit(void **state)
 {
 	struct fixture *f = *state;
 
+	hbt_log_set_level(HBT_LOG_DEBUG);
 	start(f, "crash");
 	WAIT_FOR(f, first(f)->restarts >= 5);
+	hbt_log_set_level(HBT_LOG_INFO);
 	assert_int_equal(first(f)->delay_ms, 10);
 	assert_non_null(strstr(f->log, "status 3; another one starts in 2ms"));
 	assert_non_null(strstr(f->log, "status 3; another one starts in 4ms"));
 	assert_non_null(strstr(f->log, "status 3; another one starts in 8ms"));
 	assert_non_null(strstr(f->log, "status 3; another one starts in 10ms"));
+}
+
+static unsigned count(const char *text, const char *what)
+{
+	unsigned n = 0;
+
+	while ((text = strstr(text, what)) != NULL) {
+		text += strlen(what);
+		n++;
+	}
+	return n;
+}
+
+static void a_worker_that_ends_again_and_again_is_two_lines(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, "crash");
+	WAIT_FOR(f, first(f)->restarts >= 5);
+	assert_int_equal(count(f->log, "ended with status 3"), 2);
+	assert_non_null(strstr(f->log, "and so on until one stays"));
 }
 
 static void a_missing_program_is_tried_again(void **state)
@@ -394,6 +417,7 @@ int main(void)
 		TEST(a_worker_that_answers_lives_on),
 		TEST(a_worker_that_dies_is_replaced),
 		TEST(the_delay_doubles_up_to_its_limit),
+		TEST(a_worker_that_ends_again_and_again_is_two_lines),
 		TEST(a_missing_program_is_tried_again),
 		TEST(stopped_workers_end_and_are_not_replaced),
 		TEST(killed_workers_end_at_once),
