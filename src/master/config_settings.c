@@ -10,6 +10,7 @@
 #include "master/config_units.h"
 #include "master/listen.h"
 #include "master/logs.h"
+#include "master/status_config.h"
 
 #define SECOND ((uint64_t)1000)
 #define MINUTE (60 * SECOND)
@@ -113,6 +114,19 @@ const struct hbt_setting hbt_config_table[] = {
 	PATH("control_socket", control_socket, HBT_RUNSTATEDIR "/control"),
 	{"control_mode", HBT_SETTING_MODE, AT(control_mode), 0, 0777, "0660",
 	 false, NULL},
+
+	LIST("status_listen", status_listen, false, hbt_status_check_listen),
+	{"status_mode", HBT_SETTING_MODE, AT(status_mode), 0, 0777, "0660",
+	 false, NULL},
+	PATH("status_token_file", status_token_file, NULL),
+	PATH("status_certificate", status_certificate, NULL),
+	PATH("status_key", status_key, NULL),
+	PATH("status_client_ca", status_client_ca, NULL),
+	COUNT("status_max_connections", status_max_connections, 1, 10000,
+	      "64"),
+	TIME("status_timeout", status_timeout_ms, SECOND, 10 * MINUTE, "30s"),
+	TIME("status_redis_grace", status_redis_grace_ms, 0, DAY, "30s"),
+
 	PATH("spool_directory", spool_directory, "/var/tmp"),
 	PATH("friendly_page", friendly_page, NULL),
 	LIST("friendly_headers", friendly_headers, false, check_header),

@@ -83,6 +83,9 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 	case HBT_IPC_STATUS:
 		send_status(m, c, msg->id);
 		return HALIBUT_OK;
+	case HBT_IPC_DOCUMENT_ASK:
+		return hbt_documents_ask(m->documents, hbt_dispatch_status(m),
+		                         c, msg);
 	case HBT_IPC_RELOAD:
 		reload(m, c, msg->id);
 		return HALIBUT_OK;
