@@ -1,7 +1,8 @@
 /*
  * A client to measure with. Prints "PORT" when it is polled (--listen),
  * "ready" when its connections are warm, starts at the first line of its
- * standard input, prints one JSON object, and ends when its input does.
+ * standard input, prints one JSON object, and ends when its input does. With
+ * --seconds 0 it calls until a second line comes.
  */
 #include <event2/event.h>
 #include <getopt.h>
@@ -19,17 +20,57 @@ struct load {
 	struct event_base *base;
 	unsigned running;
 	int64_t until; /* no call starts after it */
+	int64_t pause_us; /* of each caller between two calls */
 	struct samples samples;
-	uint64_t failed;
+	uint64_t calls, failed;
 };
 
 struct caller {
 	struct load *load;
+	struct event *timer; /* ends a pause */
 	int64_t started;
 	unsigned left; /* calls of the warm-up */
 };
 
 static void start(struct caller *c);
+
+static void pause_is_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct caller *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (now_us() < c->load->until)
+		start(c);
+	else
+		c->load->running--;
+}
+
+static void next(struct caller *c)
+{
+	const struct timeval tv = {c->load->pause_us / 1000000,
+	                           c->load->pause_us % 1000000};
+
+	if (c->load->pause_us == 0 || c->left > 0) {
+		start(c);
+		return;
+	}
+	if (c->timer == NULL)
+		c->timer = evtimer_new(c->load->base, pause_is_over, c);
+	if (c->timer == NULL || evtimer_add(c->timer, &tv) != 0)
+		die("out of memory");
+}
+
+/*
+ * A call that took long kept its caller from starting others: they would have
+ * waited for what was left of it, and count as if they had been made.
+ */
+static void took(struct load *l, int64_t us)
+{
+	samples_add(&l->samples, us);
+	while (l->pause_us > 0 && (us -= l->pause_us) > 0)
+		samples_add(&l->samples, us);
+}
 
 static void done(void *arg, struct halibut_call *call)
 {
@@ -42,11 +83,12 @@ static void done(void *arg, struct halibut_call *call)
 		if (l->failed++ == 0)
 			fprintf(stderr, "load: %s\n", err->message);
 	} else {
-		samples_add(&l->samples, now - c->started);
+		l->calls++;
+		took(l, now - c->started);
 	}
 	halibut_call_free(&call);
 	if (now < l->until || c->left > 0)
-		start(c);
+		next(c);
 	else
 		l->running--;
 }
@@ -88,6 +130,34 @@ static void ready(void)
 	wait_for_go();
 }
 
+/* The next line on standard input ends it. */
+static void on_input(evutil_socket_t fd, short what, void *arg)
+{
+	struct load *l = arg;
+
+	(void)fd;
+	(void)what;
+	wait_for_go();
+	l->until = 0;
+}
+
+/* seconds 0: until it is told to end. */
+static void run_measured(struct load *l, struct caller *callers,
+                         unsigned parallel, double seconds)
+{
+	struct event *input;
+
+	if (seconds > 0) {
+		run(l, callers, parallel, (int64_t)(seconds * 1e6), 0);
+		return;
+	}
+	input = event_new(l->base, STDIN_FILENO, EV_READ, on_input, l);
+	if (input == NULL || event_add(input, NULL) != 0)
+		die("standard input must be a pipe");
+	run(l, callers, parallel, INT64_C(3600) * 1000000, 0);
+	event_free(input);
+}
+
 static void calls(struct load *l, unsigned parallel, double seconds)
 {
 	struct caller *callers = calloc(parallel, sizeof(*callers));
@@ -100,17 +170,20 @@ static void calls(struct load *l, unsigned parallel, double seconds)
 	if (l->failed > 0)
 		die("the warm-up failed");
 	l->samples.n = 0;
+	l->calls = 0;
 	ready();
 	began = now_us();
 	cpu = cpu_us(0);
-	run(l, callers, parallel, (int64_t)(seconds * 1e6), 0);
+	run_measured(l, callers, parallel, seconds);
 	s = (double)(now_us() - began) / 1e6;
 	cpu = cpu_us(0) - cpu;
-	printf("{\"calls\": %zu, \"failed\": %llu, \"per_second\": %.0f, "
-	       "\"median_us\": %u, \"p99_us\": %u, \"cpu_us\": %lld}\n",
-	       l->samples.n, (unsigned long long)l->failed,
-	       (double)l->samples.n / s, samples_at(&l->samples, 0.5),
-	       samples_at(&l->samples, 0.99), (long long)cpu);
+	printf("{\"calls\": %llu, \"failed\": %llu, \"per_second\": %.0f, "
+	       "\"median_us\": %u, \"p99_us\": %u, \"max_us\": %u, "
+	       "\"cpu_us\": %lld}\n",
+	       (unsigned long long)l->calls, (unsigned long long)l->failed,
+	       (double)l->calls / s, samples_at(&l->samples, 0.5),
+	       samples_at(&l->samples, 0.99),
+	       samples_at(&l->samples, 1), (long long)cpu);
 	free(callers);
 }
 
@@ -170,6 +243,7 @@ int main(int argc, char **argv)
 		{"listen", no_argument, NULL, 'l'},
 		{"parallel", required_argument, NULL, 'p'},
 		{"seconds", required_argument, NULL, 's'},
+		{"pause-ms", required_argument, NULL, 'P'},
 		{"up", required_argument, NULL, 'U'},
 		{"down", required_argument, NULL, 'D'},
 		{NULL, 0, NULL, 0},
@@ -192,6 +266,7 @@ int main(int argc, char **argv)
 		case 'u': url = optarg; break;
 		case 'l': listens = true; break;
 		case 's': seconds = atof(optarg); break;
+		case 'P': l.pause_us = 1000 * number("pause-ms", optarg); break;
 		case 'o':
 			connect_port = (unsigned)number("connect-port", optarg);
 			break;

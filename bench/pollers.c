@@ -1,7 +1,12 @@
 /*
  * Polling services that have nothing to do, by the thousand: bare OpenSSL, so
  * that they cost the machine little. Prints one JSON object when all are
- * connected and keeps them alive until its standard input ends.
+ * connected, keeps them alive until its standard input ends, and then prints
+ * a second one, about the time in between.
+ *
+ * With --again one that is turned away comes again after so many
+ * milliseconds, and one that has waited for a minute gives up and does the
+ * same, as real ones do.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,11 +28,17 @@ struct poller {
 	SSL *ssl;
 	enum { CONNECTING, SHAKING, GREETING, IDLE, ENDED } state;
 	uint32_t events; /* what epoll is to tell */
+	int64_t since; /* it began to connect, or heard of the server last */
 };
+
+#define PATIENCE_US (60 * 1000000)
 
 static struct {
 	struct poller *all;
 	unsigned n, first, started, underway, idle, ended, at_once;
+	unsigned again_ms, came_again, gave_up;
+	int64_t half_at, silence; /* the longest that one did not hear us */
+	int64_t looked;
 	SSL_CTX *ctx;
 	struct sockaddr_in to;
 	int epoll;
@@ -57,13 +68,16 @@ static void end(struct poller *p, const char *why)
 	SSL_free(p->ssl);
 	p->ssl = NULL;
 	close(p->fd);
+	p->events = 0;
+	p->since = now_us();
 }
 
-static void start_one(void)
+static void start(struct poller *p)
 {
-	struct poller *p = &fleet.all[fleet.started++];
 	int one = 1;
 
+	p->state = CONNECTING;
+	p->since = now_us();
 	p->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (p->fd < 0)
 		die("socket: %s (ulimit -n?)", strerror(errno));
@@ -73,6 +87,30 @@ static void start_one(void)
 	    errno != EINPROGRESS)
 		die("connect: %s", strerror(errno));
 	watch(p, EPOLLOUT);
+}
+
+/* Those that ended come again, those that waited too long end. */
+static void look_at_all(void)
+{
+	int64_t now = now_us();
+
+	if (fleet.again_ms == 0 || now - fleet.looked < 100000)
+		return;
+	fleet.looked = now;
+	for (unsigned i = 0; i < fleet.started; i++) {
+		struct poller *p = &fleet.all[i];
+
+		if (p->state == ENDED &&
+		    now - p->since >= fleet.again_ms * 1000) {
+			fleet.ended--;
+			fleet.came_again++;
+			start(p);
+		} else if (p->state != ENDED && p->state != IDLE &&
+		           now - p->since > PATIENCE_US) {
+			fleet.gave_up++;
+			end(p, "nothing happened for a minute");
+		}
+	}
 }
 
 static void greet(struct poller *p)
@@ -132,32 +170,47 @@ static void heard(struct poller *p)
 	if (p->state == GREETING) {
 		p->state = IDLE;
 		fleet.underway--;
-		fleet.idle++;
-	} else if (data[0] != 'P') {
-		SSL_write(p->ssl, "NEXT\r\n", 6);
+		if (++fleet.idle == fleet.n / 2)
+			fleet.half_at = now_us();
+	} else {
+		if (now_us() - p->since > fleet.silence)
+			fleet.silence = now_us() - p->since;
+		if (data[0] != 'P')
+			SSL_write(p->ssl, "NEXT\r\n", 6);
 	}
+	p->since = now_us();
 }
 
+/*
+ * A handshake costs a hundred times as much as the rest. Each machine has a
+ * processor of its own for it; here the others must not wait for them all.
+ */
 static void turn(void)
 {
-	struct epoll_event ev[64];
-	int n = epoll_wait(fleet.epoll, ev, 64, -1);
+	static struct epoll_event ev[16384];
+	int n = epoll_wait(fleet.epoll, ev, 16384,
+	                   fleet.again_ms > 0 ? 100 : -1);
+	int shakes = 0;
 
 	for (int i = 0; i < n; i++) {
 		struct poller *p = ev[i].data.ptr;
 
-		if (p == NULL) /* standard input: it is over */
+		if (p == NULL) { /* standard input: it is over */
+			printf("{\"silence_ms\": %.0f, \"ended\": %u}\n",
+			       (double)fleet.silence / 1e3, fleet.ended);
 			exit(0);
+		}
 		ERR_clear_error();
 		if (p->state == CONNECTING)
 			connected(p);
-		else if (p->state == SHAKING)
+		else if (p->state == SHAKING && ++shakes <= 16)
 			shake(p);
-		else if (p->state != ENDED)
+		else if (p->state == GREETING || p->state == IDLE)
 			heard(p);
 	}
+	look_at_all();
 	while (fleet.underway < fleet.at_once && fleet.started < fleet.n)
-		start_one();
+		start(&fleet.all[fleet.started++]);
 }
 
 static void prepare(const char *cert)
@@ -187,6 +240,7 @@ int main(int argc, char **argv)
 		{"count", required_argument, NULL, 'n'},
 		{"first", required_argument, NULL, 'f'},
 		{"at-once", required_argument, NULL, 'a'},
+		{"again", required_argument, NULL, 'g'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *cert = NULL;
@@ -208,6 +262,9 @@ int main(int argc, char **argv)
 		case 'a':
 			fleet.at_once = (unsigned)number("at-once", optarg);
 			break;
+		case 'g':
+			fleet.again_ms = (unsigned)number("again", optarg);
+			break;
 		default: return 2;
 		}
 	}
@@ -216,11 +273,15 @@ int main(int argc, char **argv)
 	raise_descriptors();
 	prepare(cert);
 	began = now_us();
-	start_one();
-	while (fleet.idle + fleet.ended < fleet.n)
+	start(&fleet.all[fleet.started++]);
+	while (fleet.idle + (fleet.again_ms > 0 ? 0 : fleet.ended) < fleet.n)
 		turn();
-	printf("{\"idle\": %u, \"ended\": %u, \"seconds\": %.3f}\n", fleet.idle,
-	       fleet.ended, (double)(now_us() - began) / 1e6);
+	printf("{\"idle\": %u, \"ended\": %u, \"came_again\": %u, "
+	       "\"gave_up\": %u, \"half_seconds\": %.3f, "
+	       "\"seconds\": %.3f}\n",
+	       fleet.idle, fleet.ended, fleet.came_again, fleet.gave_up,
+	       (double)(fleet.half_at - began) / 1e6,
+	       (double)(now_us() - began) / 1e6);
 	fflush(stdout);
 	for (;;)
 		turn();
