@@ -38,6 +38,7 @@ void hbt_limits_init(struct hbt_limits *limits)
 		.polling_reconnect_max_ms = MINUTES(2),
 
 		.handshake_total_timeout_ms = SECONDS(60),
+		.max_handshakes = HBT_HANDSHAKES_A_LOOP,
 		.max_message_bytes = (size_t)MIB(128),
 		.max_streams_per_message = 4096,
 		.spool_max_bytes_a_stream_section = MIB(64),

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* TLS handshakes that one event loop works on at the same time. */
+#define HBT_HANDSHAKES_A_LOOP 64
+
 struct hbt_limits {
 	int64_t polling_request_queue_timeout_ms;
 	int64_t polling_queue_wait_timeout_ms;
@@ -35,6 +38,8 @@ struct hbt_limits {
 
 	/* Ours. */
 	int64_t handshake_total_timeout_ms; /* accept to identification */
+	int max_handshakes; /* of accepted connections, at work; 0: any */
+	int max_handshakes_per_second; /* that begin; 0: any */
 	size_t max_message_bytes;  /* inflated BSON; ELIMIT above */
 	size_t max_streams_per_message;
 	int64_t spool_max_bytes_a_stream_section; /* waits before a taker */

@@ -315,9 +315,16 @@ static struct hbt_exchange *exchange_new(struct hbt_exchange_env *env,
 static void opening_took_too_long(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_exchange *ex = arg;
+	int64_t more = hbt_conn_waited_ms(ex->conn) - ex->waited_ms;
+	const struct timeval tv = {more / 1000, more % 1000 * 1000};
 
 	(void)fd;
 	(void)what;
+	if (more > 0) { /* that was our delay, not the peer's */
+		ex->waited_ms += more;
+		evtimer_add(ex->tick, &tv);
+		return;
+	}
 	ex_close_with(ex, HALIBUT_ETIMEOUT,
 	              "%s did not get through the opening within %lld ms: "
 	              "this side %s",

@@ -50,6 +50,7 @@ struct hbt_exchange {
 	bool in_null;      /* the message was the null message */
 	size_t in_scanned; /* head of the input the reader has seen already */
 
+	int64_t waited_ms; /* of the opening: what its deadline was put off */
 	struct event *tick; /* accepted: the opening; then null messages */
 	struct event *aborting;
 	struct hbt_exchange *next_retired;

@@ -18,6 +18,8 @@
 	X(GAUGE, connections, "", "Connections that were accepted and are "    \
 	                          "open.")                                     \
 	X(GAUGE, handshakes, "", "Of these, not authorised yet.")              \
+	X(GAUGE, handshakes_waiting, "", "Of these, in line for the TLS "      \
+	                                 "handshake.")                         \
 	X(GAUGE, clients, "", "Of these, clients.")                            \
 	X(GAUGE, subscribers, "", "Of these, polling services.")               \
 	X(GAUGE, dialled, "", "Connections to listening services that carry "  \
@@ -28,6 +30,9 @@
 	X(COUNTER, accepted, "", "Connections that were accepted.")            \
 	X(COUNTER, refused, "", "Connections that were refused, or broke "     \
 	                        "before they were authorised.")                \
+	X(COUNTER, handshakes_begun, "", "TLS handshakes that began.")         \
+	X(COUNTER, handshakes_given_up, "", "Peers that hung up while they "   \
+	                                    "waited for the TLS handshake.")   \
 	X(COUNTER, failed_handshakes, "", "Connections that ended before "     \
 	                                  "they were authorised.")             \
 	X(COUNTER, messages_in, "", "Messages received.")                      \

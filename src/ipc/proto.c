@@ -134,6 +134,8 @@ static const struct number limit_numbers[] = {
 	LIMIT(U64, polling_reconnect_min_ms),
 	LIMIT(U64, polling_reconnect_max_ms),
 	LIMIT(U64, handshake_total_timeout_ms),
+	LIMIT(INT, max_handshakes),
+	LIMIT(INT, max_handshakes_per_second),
 	LIMIT(SIZE, max_message_bytes),
 	LIMIT(SIZE, max_streams_per_message),
 	LIMIT(U64, spool_max_bytes_a_stream_section),
@@ -141,7 +143,7 @@ static const struct number limit_numbers[] = {
 	LIMIT(SIZE, spool_memory_bytes),
 };
 #if __SIZEOF_POINTER__ == 8
-_Static_assert(sizeof(struct hbt_limits) == 26 * 8,
+_Static_assert(sizeof(struct hbt_limits) == 27 * 8,
                "limits changed: change limit_numbers, too");
 #endif
 

@@ -66,15 +66,6 @@ struct hbt_config {
 
 	char *control_socket;
 	unsigned control_mode;
-
-	struct hbt_strings status_listen; /* none: see status_port.h */
-	unsigned status_mode;
-	char *status_token_file;
-	char *status_certificate, *status_key, *status_client_ca;
-	int status_max_connections;
-	int64_t status_timeout_ms;
-	int64_t status_redis_grace_ms;
-
 	char *spool_directory;
 	char *friendly_page; /* path */
 	struct hbt_strings friendly_headers;
@@ -85,7 +76,10 @@ struct hbt_config {
 	char *audit_log; /* NULL: where the other lines go */
 	bool audit_calls;
 
+	int listen_backlog;  /* 0: as large as the system allows */
 	int max_connections; /* 0: as many as descriptors allow */
+	int max_handshakes;  /* at work; 0: HBT_HANDSHAKES_A_LOOP a worker */
+	int max_handshakes_per_second; /* 0: no limit */
 	int max_waiting_requests;
 	int max_waiting_requests_per_endpoint;
 	size_t max_waiting_bytes;

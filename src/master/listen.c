@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct hbt_listeners {
 	bool reason_logged; /* the pause has a reason and was reported */
 	unsigned failures;  /* of accept, in a row */
 	struct event *retry;
+	int backlog;
 	int highest_fd;
 };
 
@@ -257,7 +259,7 @@ static bool same_port_on_v4(const struct hbt_strings *addresses, uint16_t port)
 	return false;
 }
 
-static int bind_socket(struct hbt_listen_address *a, bool only_v6)
+static int bind_socket(struct hbt_listen_address *a, int backlog, bool only_v6)
 {
 	const int on = 1, off = 0;
 	int fd = socket(a->sa.ss_family,
@@ -270,15 +272,10 @@ static int bind_socket(struct hbt_listen_address *a, bool only_v6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? &on : &off,
 		           sizeof(on));
 	if (bind(fd, (struct sockaddr *)&a->sa, a->len) == 0 &&
-	    listen(fd, SOMAXCONN) == 0)
+	    listen(fd, backlog) == 0)
 		return fd;
 	close(fd);
 	return -1;
-}
-
-int hbt_listen_bind(struct hbt_listen_address *a)
-{
-	return bind_socket(a, false);
 }
 
 /* The next one has its socket. */
@@ -308,12 +305,12 @@ static int open_listener(struct hbt_listeners *ls, struct event_base *base,
 	if (rc != HALIBUT_OK)
 		return rc;
 	l->all = ls;
-	l->fd = bind_socket(&a,
+	l->fd = bind_socket(&a, ls->backlog,
 	                    a.sa.ss_family == AF_INET6 && v6->sin6_port != 0 &&
 	                            same_port_on_v4(addresses, v6->sin6_port));
 	if (l->fd < 0 && a.any && errno == EAFNOSUPPORT &&
 	    set_v4(&a, "0.0.0.0", ntohs(v6->sin6_port)))
-		l->fd = bind_socket(&a, false);
+		l->fd = bind_socket(&a, ls->backlog, false);
 	if (l->fd < 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
 		                     "cannot listen on %s: %s; see listen in "
@@ -335,7 +332,8 @@ static int inherit_listener(struct hbt_listeners *ls, struct event_base *base,
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
 	    type == SOCK_STREAM &&
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 &&
-	    listens != 0 && evutil_make_socket_nonblocking(fd) == 0)
+	    listens != 0 && evutil_make_socket_nonblocking(fd) == 0 &&
+	    listen(fd, ls->backlog) == 0) /* once more, for the backlog */
 		return add(ls, base);
 	close(fd);
 	return hbt_error_set(err, HALIBUT_EINVAL,
@@ -357,7 +355,7 @@ static int highest_fd(void)
 }
 
 int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
-                      const struct hbt_strings *addresses,
+                      const struct hbt_strings *addresses, int backlog,
                       const struct hbt_listen_ops *ops,
                       struct halibut_error *err)
 {
@@ -373,6 +371,7 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
 		goto out;
 	ls->ops = *ops;
 	ls->paused = true;
+	ls->backlog = backlog > 0 ? backlog : INT_MAX; /* somaxconn caps it */
 	ls->highest_fd = highest_fd();
 	rc = HALIBUT_OK;
 	for (int i = 0; rc == HALIBUT_OK && i < inherited; i++)

@@ -24,10 +24,6 @@ struct hbt_listen_address {
 int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
                      struct halibut_error *err);
 
-/* A socket that listens there, non-blocking and close-on-exec; or -1, and errno
- * says why. */
-int hbt_listen_bind(struct hbt_listen_address *a);
-
 struct hbt_listen_ops {
 	/*
 	 * A connection; the callee owns fd. peer is "address:port". False:
@@ -39,11 +35,13 @@ struct hbt_listen_ops {
 
 /*
  * Binds all, or takes the sockets that systemd hands over instead if there
- * are any, and logs "listening on ADDR:PORT" for each. Accepting starts
- * paused. The message of a failure names the address.
+ * are any, and logs "listening on ADDR:PORT" for each. backlog: how many
+ * connections the kernel keeps that nobody has accepted; 0: as many as the
+ * system allows. Accepting starts paused. The message of a failure names the
+ * address.
  */
 int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
-                      const struct hbt_strings *addresses,
+                      const struct hbt_strings *addresses, int backlog,
                       const struct hbt_listen_ops *ops,
                       struct halibut_error *err);
 void hbt_listeners_free(struct hbt_listeners **ls);

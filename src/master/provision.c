@@ -18,6 +18,25 @@ static void tell(struct hbt_worker *w, enum hbt_ipc_type type,
 		          w->link.name, (int)type, halibut_strerror(rc));
 }
 
+/* What is left for each of the workers; 0, which is no limit, stays. */
+static int share_of(int limit, size_t workers)
+{
+	return workers == 0 ? limit
+	                    : (int)(((size_t)limit + workers - 1) / workers);
+}
+
+static struct hbt_limits limits_of_a_worker(const struct hbt_master *m)
+{
+	size_t n = hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER);
+	struct hbt_limits l = m->cfg->limits;
+
+	if (m->cfg->max_handshakes > 0)
+		l.max_handshakes = share_of(m->cfg->max_handshakes, n);
+	l.max_handshakes_per_second =
+		share_of(m->cfg->max_handshakes_per_second, n);
+	return l;
+}
+
 static void send_settings(struct hbt_master *m, struct hbt_worker *w)
 {
 	bool needs_key = w->link.kind == HBT_PEER_CONNECTION_WORKER;
@@ -26,7 +45,7 @@ static void send_settings(struct hbt_master *m, struct hbt_worker *w)
 		.index = w->index,
 		.node = cfg->node,
 		.log_level = (uint8_t)cfg->log_level,
-		.limits = cfg->limits,
+		.limits = limits_of_a_worker(m),
 		.certificate_pem =
 			needs_key ? m->credentials.certificate_pem : NULL,
 		.key_pem = needs_key ? m->credentials.key_pem : NULL,
@@ -147,8 +166,6 @@ void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
 	send_log(w, false);
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
 		send_queue_settings(m, w);
-	if (w->link.kind == HBT_PEER_STATUS_WORKER)
-		hbt_status_port_provision(m->status_port, &w->link);
 	send_lists(m, w);
 }
 

@@ -61,6 +61,7 @@ static void stop_events(struct hbt_conn *c)
 		event_del(&c->timer);
 	c->watched = 0;
 	c->armed_at = 0;
+	conn_shake_leave(c);
 }
 
 /*
@@ -154,7 +155,8 @@ static short wanted(const struct hbt_conn *c)
 		return EV_WRITE | EV_PERSIST;
 	case CONN_PROXY:
 	case CONN_HANDSHAKE:
-		return (short)(EV_READ | EV_PERSIST | write);
+		return (short)((conn_shake_is_queued(c) ? 0 : EV_READ) |
+		               EV_PERSIST | write);
 	case CONN_OPEN:
 		/*
 		 * EV_CLOSED alone would miss a reset, which libevent reports
@@ -328,8 +330,12 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 		c->dry = false;
 		if (c->out.len > 0)
 			conn_send(c);
-		if (c->state == CONN_HANDSHAKE && what & EV_READ)
+		if (c->state != CONN_HANDSHAKE || !(what & EV_READ))
+			break;
+		if (c->dialled)
 			conn_handshake(c);
+		else
+			conn_shake_readable(c);
 		break;
 	case CONN_OPEN:
 		on_open_io(c, what);
@@ -463,8 +469,7 @@ int hbt_conn_accept(struct hbt_conn **out, struct event_base *base,
 	note_peer(c);
 	if (hbt_sock_prepare(fd, &keep) != 0)
 		goto fail;
-	if ((rc = conn_start_tls(c, tls->server, true)) != HALIBUT_OK)
-		goto fail;
+	conn_shake_accept(c, tls->server, limits);
 	settle(c);
 	if (c->state == CONN_FAILED) {
 		rc = (int)c->err.status;

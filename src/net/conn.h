@@ -54,12 +54,22 @@ struct hbt_conn_ops {
 /*
  * Accepted descriptor: starts the TLS handshake as server. Takes fd over in
  * every case. Options of wire-protocol 2.1 are set. The handshake as a whole
- * is bounded by handshake_total_timeout_ms and starts the moment this is
- * called. No callback comes before the function returned.
+ * is bounded by handshake_total_timeout_ms, which begins the moment this is
+ * called, and again when it is the connection's turn: of all those of the
+ * event base max_handshakes are at work at a time. No callback comes before
+ * the function returned.
  */
 int hbt_conn_accept(struct hbt_conn **out, struct event_base *base,
                     struct hbt_tls *tls, const struct hbt_limits *limits,
                     int fd, const struct hbt_conn_ops *ops, void *arg);
+
+/* Of all accepted connections of this process. */
+struct hbt_handshake_counts {
+	size_t waiting;    /* for their turn */
+	uint64_t begun;    /* so far */
+	uint64_t given_up; /* by peers, while they waited for their turn */
+};
+const struct hbt_handshake_counts *hbt_conn_handshakes(void);
 
 struct hbt_dial {
 	const char *host;  /* TLS server name, and where to connect unless … */
@@ -143,6 +153,9 @@ enum { HBT_HINT_TEXT = 200 };
 void hbt_conn_hint(const struct hbt_conn *c, char text[HBT_HINT_TEXT]);
 /* "address:port"; [v6]:port; v4-mapped addresses as v4. Static in c. */
 const char *hbt_conn_peer_address(const struct hbt_conn *c);
+/* How long an accepted connection has waited, with bytes to read, for its
+ * turn to do the TLS handshake. That is no fault of the peer. */
+int64_t hbt_conn_waited_ms(const struct hbt_conn *c);
 const char *hbt_conn_tls_version(const struct hbt_conn *c);
 size_t hbt_conn_unsent(const struct hbt_conn *c);
 uint64_t hbt_conn_bytes_in(const struct hbt_conn *c);

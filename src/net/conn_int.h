@@ -3,6 +3,7 @@
  *
  *   conn.c        life, state, deadlines, the functions of conn.h
  *   conn_io.c     handshake, reading, writing
+ *   conn_handshake.c  who does its TLS handshake when
  *   conn_dial.c   names, addresses, connect(), the proxy
  *   conn_turn.c   what is done at the end of a loop turn, and in the next
  *   conn_error.c  how failures read
@@ -13,6 +14,7 @@
 #include <event2/event_struct.h>
 #include <event2/util.h>
 #include <sys/queue.h>
+#include "base/rate.h"
 #include "net/conn.h"
 #include "net/proxy.h"
 #include "net/sock.h"
@@ -40,12 +42,36 @@ enum conn_state {
 	CONN_RESOLVING,  /* a name is looked up; there is no descriptor */
 	CONN_CONNECTING, /* connect() is under way */
 	CONN_PROXY,      /* connected to the proxy; its reply is awaited */
-	CONN_HANDSHAKE,  /* ssl is there */
+	CONN_HANDSHAKE,  /* accepted, then ssl is NULL until it begins; or
+	                  * connected */
 	CONN_OPEN,       /* opened() was called, or is about to be */
 	CONN_LINGERING,  /* the owner is gone; the queue is being sent */
 	CONN_PARTING,    /* all was sent, FIN too; the peer's FIN is awaited */
 	CONN_FAILED,     /* err is set, failed() was or will be called */
 	CONN_CLOSED,     /* the owner is gone; memory lives as long as depth */
+};
+
+/* Where an accepted connection stands in CONN_HANDSHAKE. */
+enum conn_shake {
+	SHAKE_NO,      /* no byte came so far, or it is over */
+	SHAKE_WAITING, /* in line to begin; no ssl */
+	SHAKE_BEGUN,   /* it is the peer's turn; at work */
+	SHAKE_GOING,   /* the peer answered: in line to go on; at work */
+	SHAKE_STALLED, /* the peer's turn for long; not at work */
+};
+
+TAILQ_HEAD(conn_shake_list, hbt_conn);
+
+/* Handshakes of one event base. */
+struct conn_shakes {
+	struct conn_shake_list waiting, begun, going, stalled;
+	size_t at_work, n_stalled;
+	int max, per_second; /* 0: no limit */
+	struct hbt_rate rate;
+	bool stepped;         /* one was done in this turn */
+	struct event step;    /* the next one; when there is nothing else */
+	struct event overdue; /* the next one; now, whatever else there is */
+	struct event later;   /* when one more may begin */
 };
 
 /* Bytes from a malloced block, consumed from its front. */
@@ -79,6 +105,8 @@ struct hbt_conn {
 	const struct hbt_conn_ops *ops;
 	void *arg;
 	SSL *ssl;
+	SSL_CTX *ctx; /* of an accepted one that has not begun */
+	TAILQ_ENTRY(hbt_conn) shake_link;
 	struct conn_dial *dial;
 	struct conn_queue out;  /* encrypted, to be sent */
 	struct conn_queue rest; /* plaintext that input() left */
@@ -95,12 +123,15 @@ struct hbt_conn {
 	int64_t armed_at; /* when the timer fires; 0: it is not set */
 	int64_t linger_ms;
 	int64_t handshake_ms;
+	int64_t shake_at;  /* since when shake is what it is */
+	int64_t waited_ms; /* for its turn, so far */
 	const char *read_what;
 
 	int fd;
 	int io_errno;  /* of recv() or send(), once the socket is broken */
 	short watched; /* what io waits for */
 	uint8_t state; /* enum conn_state */
+	uint8_t shake; /* enum conn_shake */
 	uint8_t depth; /* handlers of this connection on the stack */
 	bool dialled : 1;
 	bool ending : 1, later : 1; /* on the turn's lists */
@@ -159,6 +190,18 @@ static inline bool conn_is_reading(const struct hbt_conn *c)
 	return c->state == CONN_OPEN && !c->paused && !c->held && !c->eof_told;
 }
 
+/* conn_handshake.c */
+void conn_shake_accept(struct hbt_conn *c, SSL_CTX *ctx,
+                       const struct hbt_limits *limits);
+/* The peer said something: goes on with it now, or when it is its turn. */
+void conn_shake_readable(struct hbt_conn *c);
+/* Then nothing is read. */
+bool conn_shake_is_queued(const struct hbt_conn *c);
+/* It is over, well or not. */
+void conn_shake_leave(struct hbt_conn *c);
+void conn_shakes_init(struct conn_shakes *s, struct event_base *base);
+void conn_shakes_fini(struct conn_shakes *s);
+
 /* conn_dial.c */
 void conn_dial_start(struct hbt_conn *c, struct evdns_base *dns);
 void conn_dial_connected(struct hbt_conn *c); /* or not: SO_ERROR says */
@@ -176,6 +219,10 @@ void conn_turn_later(struct hbt_conn *c);
 void conn_turn_forget(struct hbt_conn *c);
 /* c has no owner any more and is on no list: hbt_conn_end_flushing(). */
 void conn_turn_orphan(struct hbt_conn *c);
+struct conn_shakes *conn_turn_shakes(struct hbt_conn *c);
+/* It lives until released, even if its last connection ends. */
+void conn_shakes_hold(struct conn_shakes *s);
+void conn_shakes_release(struct conn_shakes *s);
 void conn_end_turn(struct hbt_conn *c);  /* conn.c */
 void conn_next_turn(struct hbt_conn *c); /* conn.c */
 

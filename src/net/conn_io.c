@@ -230,6 +230,7 @@ static void opened(struct hbt_conn *c)
 		hbt_thumbprint(cert, c->thumbprint);
 	SSL_set_app_data(c->ssl, NULL);
 	conn_dial_free(&c->dial);
+	conn_shake_leave(c);
 	c->state = CONN_OPEN;
 	c->step_due = 0;
 	c->read_at = hbt_now_ms();

@@ -6,6 +6,7 @@
  * waiting goes through a timer of no duration: the loop polls its sockets
  * before it fires.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include "net/conn_int.h"
 
@@ -16,6 +17,7 @@ struct conn_turn {
 	struct event_base *base;
 	struct event ending, later;
 	struct conn_list ending_conns, later_conns, orphans;
+	struct conn_shakes shakes;
 	size_t users; /* connections, and a run that is under way */
 };
 
@@ -27,6 +29,7 @@ static void release(struct conn_turn *t)
 		return;
 	event_del(&t->ending);
 	event_del(&t->later);
+	conn_shakes_fini(&t->shakes);
 	LIST_REMOVE(t, link);
 	free(t);
 }
@@ -90,11 +93,33 @@ int conn_turn_join(struct hbt_conn *c, struct event_base *base)
 		LIST_INIT(&t->orphans);
 		event_assign(&t->ending, base, -1, 0, run_ending, t);
 		event_assign(&t->later, base, -1, 0, run_later, t);
+		conn_shakes_init(&t->shakes, base);
 		LIST_INSERT_HEAD(&turns, t, link);
 	}
 	t->users++;
 	c->turn = t;
 	return HALIBUT_OK;
+}
+
+static struct conn_turn *of_shakes(struct conn_shakes *s)
+{
+	return (struct conn_turn *)((char *)s -
+	                            offsetof(struct conn_turn, shakes));
+}
+
+struct conn_shakes *conn_turn_shakes(struct hbt_conn *c)
+{
+	return &c->turn->shakes;
+}
+
+void conn_shakes_hold(struct conn_shakes *s)
+{
+	of_shakes(s)->users++;
+}
+
+void conn_shakes_release(struct conn_shakes *s)
+{
+	release(of_shakes(s));
 }
 
 void conn_turn_part(struct hbt_conn *c)

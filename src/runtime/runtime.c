@@ -16,6 +16,9 @@ static struct event_base *base_new(void)
 		base = event_base_new_with_config(cfg);
 		event_config_free(cfg);
 	}
+	/* What is done for those who are not connected yet comes last. */
+	if (base != NULL)
+		event_base_priority_init(base, 3);
 	return base;
 }
 

@@ -488,6 +488,8 @@ _LIMITS = [
     ("polling_reconnect_min_ms", 5000, "q"),
     ("polling_reconnect_max_ms", 120000, "q"),
     ("handshake_total_timeout_ms", 60000, "q"),
+    ("max_handshakes", 64, "i"),
+    ("max_handshakes_per_second", 0, "i"),
     ("max_message_bytes", 128 << 20, "q"),
     ("max_streams_per_message", 4096, "q"),
     ("spool_max_bytes_a_stream_section", 64 << 20, "q"),
@@ -512,17 +514,18 @@ def settings(spool_directory, index=0, node="node-1", log_level=LOG_DEBUG,
     return w.u8(serves_clients)
 
 
-_STATS = ("connections handshakes clients subscribers pooled polls "
-          "calls_in_flight").split()
-_LONG_STATS = ("accepted refused failed_handshakes messages_in messages_out "
-               "bytes_in bytes_out streams_in stream_bytes_in "
-               "spool_bytes").split()
+def _counters():
+    """The names of a worker's counters, in the order in which they travel."""
+    top = os.environ.get("top_srcdir") or os.path.join(
+        os.path.dirname(__file__), "../..")
+    with open(os.path.join(top, "src/ipc/counters.h")) as f:
+        table = f.read().split("#define HBT_WORKER_COUNTERS(X)")[1]
+    table = table.split("\n\n")[0]
+    return re.findall(r"X\((?:GAUGE|COUNTER), (\w+),", table)
 
 
 def get_stats(r):
-    stats = {name: r.u32() for name in _STATS}
-    stats.update((name, r.u64()) for name in _LONG_STATS)
-    return stats
+    return {name: r.u64() for name in _counters()}
 
 
 class Error:

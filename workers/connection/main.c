@@ -42,6 +42,9 @@ static int start(struct worker *w)
 	event_config_free(cfg);
 	if (w->base == NULL)
 		return HALIBUT_ENOMEM;
+	/* What is done for those who are not connected yet comes last. */
+	if (event_base_priority_init(w->base, 3) != 0)
+		return HALIBUT_ENOMEM;
 	LIST_INIT(&w->accepted);
 	LIST_INIT(&w->pollings);
 	outgoing_init(w);

@@ -31,6 +31,9 @@ static void collect(struct worker *w)
 
 	count_connections(w);
 	hbt_dialler_counts(w->dialler, &d);
+	s->handshakes_waiting = hbt_conn_handshakes()->waiting;
+	s->handshakes_begun = hbt_conn_handshakes()->begun;
+	s->handshakes_given_up = hbt_conn_handshakes()->given_up;
 	s->pooled = d.pooled;
 	s->dialled = d.calls;
 	s->calls_in_flight = incoming_busy(w) + outgoing_busy(w);

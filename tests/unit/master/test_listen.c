@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -56,7 +57,7 @@ static int setup(void **state)
 	hbt_log_set_sink(keep_line, f);
 	f->base = event_base_new();
 	*state = f;
-	return hbt_listeners_new(&f->listeners, f->base, &addresses, &ops,
+	return hbt_listeners_new(&f->listeners, f->base, &addresses, 0, &ops,
 	                         NULL);
 }
 
@@ -188,12 +189,62 @@ static void an_address_in_use_is_told(void **state)
 	struct halibut_error err = {0};
 
 	strcpy(address, hbt_listeners_address(f->listeners, 0));
-	assert_int_equal(hbt_listeners_new(&second, f->base, &addresses, &ops,
+	assert_int_equal(hbt_listeners_new(&second, f->base, &addresses, 0, &ops,
 	                                   &err),
 	                 HALIBUT_ESYSTEM);
 	assert_null(second);
 	assert_non_null(strstr(err.message, address));
 	halibut_error_clear(&err);
+}
+
+/* What the kernel keeps: of the socket that listens on that port. */
+static unsigned backlog_of(const char *address)
+{
+	unsigned port = (unsigned)atoi(strrchr(address, ':') + 1);
+	struct tcp_info info;
+
+	for (int fd = 3; fd < 256; fd++) {
+		struct sockaddr_in sa = {0};
+		socklen_t len = sizeof(sa), size = sizeof(info);
+
+		if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0 &&
+		    sa.sin_family == AF_INET && ntohs(sa.sin_port) == port &&
+		    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+		    info.tcpi_state == TCP_LISTEN)
+			return info.tcpi_sacked; /* as ss(8) shows it */
+	}
+	fail_msg("nobody listens on %s", address);
+	return 0;
+}
+
+static unsigned somaxconn(void)
+{
+	FILE *f = fopen("/proc/sys/net/core/somaxconn", "r");
+	unsigned n = 0;
+
+	if (f == NULL)
+		skip();
+	assert_int_equal(fscanf(f, "%u", &n), 1);
+	fclose(f);
+	return n;
+}
+
+static void the_backlog_is_what_the_setting_says_or_all_there_can_be(void **state)
+{
+	static char address[] = "127.0.0.1:0";
+	static char *v[] = {address};
+	const struct hbt_strings addresses = {v, 1};
+	struct fixture *f = *state;
+	const struct hbt_listen_ops ops = {on_accepted, f};
+	struct hbt_listeners *small;
+
+	assert_int_equal(backlog_of(hbt_listeners_address(f->listeners, 0)),
+	                 somaxconn());
+	assert_int_equal(hbt_listeners_new(&small, f->base, &addresses, 7, &ops,
+	                                   NULL),
+	                 HALIBUT_OK);
+	assert_int_equal(backlog_of(hbt_listeners_address(small, 0)), 7);
+	hbt_listeners_free(&small);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -208,6 +259,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_numeric),
 		cmocka_unit_test(addresses_are_shown_as_people_write_them),
 		TEST(an_address_in_use_is_told),
+		TEST(the_backlog_is_what_the_setting_says_or_all_there_can_be),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
