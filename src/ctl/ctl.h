@@ -35,6 +35,7 @@ extern const struct hbt_ctl_command hbt_ctl_reload;
 extern const struct hbt_ctl_command hbt_ctl_shutdown;
 extern const struct hbt_ctl_command hbt_ctl_log;
 extern const struct hbt_ctl_command hbt_ctl_trust;
+extern const struct hbt_ctl_command hbt_ctl_config;
 extern const struct hbt_ctl_command hbt_ctl_ping;
 
 /* The exit code of an enum halibut_status. */

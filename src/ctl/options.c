@@ -75,3 +75,32 @@ int hbt_ctl_give(const struct hbt_ctl_gateway *g,
 	free(message);
 	return rc == 0 ? HBT_EXIT_OK : hbt_ctl_gateway_failed(&err);
 }
+
+json_t *hbt_ctl_fetch(const struct hbt_ctl_gateway *g, uint16_t question,
+                      uint16_t answer, struct halibut_error *err)
+{
+	const struct hbt_ctl_question q = {
+		.type = question,
+		.answer = answer,
+		.timeout_ms = g->timeout_ms,
+	};
+	uint8_t *body;
+	struct hbt_str text;
+	struct hbt_rd r;
+	json_t *doc = NULL;
+	size_t len;
+
+	if (hbt_ctl_ask(g->socket, &q, &body, &len, err) != 0)
+		return NULL;
+	r = hbt_rd_from(body, len);
+	text = hbt_rd_str(&r);
+	if (hbt_rd_finish(&r) == 0)
+		doc = json_loadb(text.s, text.len, 0, NULL);
+	free(body);
+	if (doc == NULL)
+		hbt_error_set(err, HALIBUT_EPROTO,
+		              "the answer of the gateway at %s is unreadable; "
+		              "are it and this halibutctl of one version?",
+		              g->socket);
+	return doc;
+}

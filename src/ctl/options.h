@@ -45,6 +45,11 @@ bool hbt_ctl_gateway_ready(struct hbt_ctl_gateway *g, const char *command,
 int hbt_ctl_give(const struct hbt_ctl_gateway *g,
                  const struct hbt_ctl_question *q, const char *success);
 
+/* The JSON document with which the gateway answers a question without a body.
+ * NULL, and err says why. */
+json_t *hbt_ctl_fetch(const struct hbt_ctl_gateway *g, uint16_t question,
+                      uint16_t answer, struct halibut_error *err);
+
 /* Prints the document and releases it. HBT_EXIT_OK, or HBT_EXIT_MACHINE when
  * standard output takes it not. */
 int hbt_ctl_print_json(json_t *doc);

@@ -98,6 +98,16 @@ enum hbt_ipc_type {
 	/* halibutctl -> master; each is answered with DONE. */
 	HBT_IPC_TRUST_ADD = 120, /* str thumbprint, cstr comment */
 	HBT_IPC_TRUST_REMOVE,    /* str thumbprint */
+	/* halibutctl -> master. */
+	HBT_IPC_CONFIG = 124,    /* -> CONFIG_DOC with the id: str JSON text */
+	HBT_IPC_CONFIG_DOC,
+
+	/* Master -> status worker, which gets SETTINGS, LOG, STOP and PING as
+	 * well. */
+	HBT_IPC_STATUS_SETTINGS = 110, /* status_settings.h; behind SETTINGS */
+	/* fd: it listens. u8 1: TCP, 0: a Unix socket. str address. Behind
+	 * STATUS_SETTINGS, which end those that were there. */
+	HBT_IPC_STATUS_LISTEN,
 };
 
 #define HBT_IPC_PROTOCOL 1u

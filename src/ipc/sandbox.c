@@ -26,22 +26,21 @@
 
 /* Without regard to what their arguments are. By name: not every machine has
  * every one of them. */
-static const char *const connections_may[] = {
+static const char *const all_may[] = {
 	/* what it has open */
 	"read", "write", "readv", "writev", "pread64", "pwrite64", "close",
-	"fstat", "lseek", "fcntl", "fcntl64", "ftruncate", "fallocate",
-	"splice", "dup", "dup2", "dup3", "ioctl",
+	"fstat", "lseek", "fcntl", "fcntl64", "ftruncate", "dup", "dup2",
+	"dup3", "ioctl",
 	/* waiting */
 	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
 	"epoll_pwait2", "poll", "ppoll", "select", "pselect6", "timerfd_create",
 	"timerfd_settime", "eventfd2", "pipe2", "nanosleep", "clock_nanosleep",
 	"restart_syscall",
-	/* the network */
-	"bind", "connect", "sendto", "recvfrom", "sendmsg", "recvmsg",
-	"sendmmsg", "recvmmsg", "shutdown", "getsockname", "getpeername",
-	"setsockopt", "getsockopt",
-	/* spooled DataStreams and long messages; see also openat below */
-	"memfd_create", "unlink", "unlinkat",
+	/* sockets that it has */
+	"sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
+	"shutdown", "getsockname", "getpeername", "setsockopt", "getsockopt",
+	/* long messages */
+	"memfd_create",
 	/* memory; see also mmap below */
 	"brk", "munmap", "mremap", "madvise", "futex",
 	/* time, chance, itself */
@@ -52,8 +51,19 @@ static const char *const connections_may[] = {
 	"sigaltstack", "rseq", "set_robust_list", "exit", "exit_group",
 };
 
+static const char *const connections_may[] = {
+	/* the network; see also socket below */
+	"bind", "connect",
+	/* spooled DataStreams; see also openat below */
+	"fallocate", "splice", "unlink", "unlinkat",
+};
+
+static const char *const status_may[] = {
+	"accept", "accept4",
+};
+
 /* Nothing that we link asks for these: somebody else is at the wheel. */
-static const char *const connections_die_of[] = {
+static const char *const all_die_of[] = {
 	"execve", "execveat", "ptrace", "process_vm_readv",
 	"process_vm_writev", "open_by_handle_at", "bpf", "kexec_load",
 	"init_module", "finit_module", "mount", "setns", "unshare",
@@ -117,18 +127,15 @@ static int allow_new_files(scmp_filter_ctx f)
 	return rc;
 }
 
-static int allow_connections(scmp_filter_ctx f)
+/* What all who parse bytes from outside need, and no more. */
+static int allow_basics(scmp_filter_ctx f)
 {
 	static const char *const maps[] = {"mmap", "mmap2", "mprotect"};
-	static const int families[] = {AF_INET, AF_INET6};
-	int rc = allow_new_files(f);
+	int rc = add_all(f, SCMP_ACT_ALLOW, all_may, COUNT(all_may));
 
 	for (size_t i = 0; rc == 0 && i < COUNT(maps); i++)
 		rc = allow_if(f, maps[i],
 		              SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	for (size_t i = 0; rc == 0 && i < COUNT(families); i++)
-		rc = allow_if(f, "socket",
-		              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
 	/* fstat() of glibc; abort(); and its own limits, to read them. */
 	if (rc == 0)
 		rc = allow_if(f, "newfstatat",
@@ -136,12 +143,21 @@ static int allow_connections(scmp_filter_ctx f)
 	if (rc == 0)
 		rc = allow_if(f, "tgkill",
 		              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-	if (rc == 0)
-		rc = allow_if(f, "prlimit64", SCMP_A2(SCMP_CMP_EQ, 0));
-	if (rc == 0)
-		rc = add_all(f, SCMP_ACT_ALLOW, connections_may,
-		             COUNT(connections_may));
-	return rc;
+	return rc != 0 ? rc
+	               : allow_if(f, "prlimit64", SCMP_A2(SCMP_CMP_EQ, 0));
+}
+
+static int allow_connections(scmp_filter_ctx f)
+{
+	static const int families[] = {AF_INET, AF_INET6};
+	int rc = allow_new_files(f);
+
+	for (size_t i = 0; rc == 0 && i < COUNT(families); i++)
+		rc = allow_if(f, "socket",
+		              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+	return rc != 0 ? rc
+	               : add_all(f, SCMP_ACT_ALLOW, connections_may,
+	                         COUNT(connections_may));
 }
 
 static int add_rules(scmp_filter_ctx f, enum hbt_sandbox kind, bool strict)
@@ -151,11 +167,16 @@ static int add_rules(scmp_filter_ctx f, enum hbt_sandbox kind, bool strict)
 	if (kind == HBT_SANDBOX_PROGRAMS)
 		return add_all(f, SCMP_ACT_ERRNO(EPERM), programs_may_not,
 		               COUNT(programs_may_not));
-	rc = allow_connections(f);
+	rc = allow_basics(f);
+	if (rc == 0)
+		rc = kind == HBT_SANDBOX_CONNECTIONS
+		             ? allow_connections(f)
+		             : add_all(f, SCMP_ACT_ALLOW, status_may,
+		                       COUNT(status_may));
 	return rc != 0 || strict
 	               ? rc
-	               : add_all(f, SCMP_ACT_KILL_PROCESS, connections_die_of,
-	                         COUNT(connections_die_of));
+	               : add_all(f, SCMP_ACT_KILL_PROCESS, all_die_of,
+	                         COUNT(all_die_of));
 }
 
 int hbt_sandbox_enter(enum hbt_sandbox kind, struct halibut_error *err)

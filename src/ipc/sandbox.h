@@ -21,6 +21,11 @@ enum hbt_sandbox {
 	 * machine, looks into other processes, or escapes from this.
 	 */
 	HBT_SANDBOX_PROGRAMS,
+	/*
+	 * It answers those who come to the sockets that it was given: it
+	 * opens no socket and no file, and connects to nobody.
+	 */
+	HBT_SANDBOX_STATUS,
 };
 
 /*

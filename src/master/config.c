@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "master/config_secret.h"
+#include "master/status_config.h"
 
 #define MAX_FILE ((size_t)1024 * 1024)
 
@@ -281,6 +282,8 @@ static int build(struct hbt_config *cfg, cfg_t *parsed,
 		hbt_error_prefix(err, "%s:%d: ", cfg->path, line);
 	if (rc == HALIBUT_OK)
 		rc = load_trust(cfg, err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_status_check_config(cfg, err);
 	return rc;
 }
 

@@ -66,6 +66,15 @@ struct hbt_config {
 
 	char *control_socket;
 	unsigned control_mode;
+
+	struct hbt_strings status_listen; /* none: see status_port.h */
+	unsigned status_mode;
+	char *status_token_file;
+	char *status_certificate, *status_key, *status_client_ca;
+	int status_max_connections;
+	int64_t status_timeout_ms;
+	int64_t status_redis_grace_ms;
+
 	char *spool_directory;
 	char *friendly_page; /* path */
 	struct hbt_strings friendly_headers;

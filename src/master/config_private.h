@@ -33,6 +33,12 @@ struct hbt_setting {
 	int (*check)(const char *text, struct halibut_error *err);
 };
 
+/* Where a setting lives. */
+#define HBT_FIELD(cfg, s, type)                                                \
+	((type *)(void *)((char *)(cfg) + (s)->offset))
+#define HBT_CONST_FIELD(cfg, s, type)                                          \
+	((type const *)(const void *)((const char *)(cfg) + (s)->offset))
+
 /* All settings outside sections; ends with a NULL name. */
 extern const struct hbt_setting hbt_config_table[];
 /* And those of the section redis. */
@@ -51,6 +57,8 @@ int hbt_config_validate(const struct hbt_setting *table, cfg_t *section,
  * HALIBUT_ENOMEM. */
 int hbt_config_settings_store(struct hbt_config *cfg,
                               const struct hbt_setting *table, cfg_t *parsed);
+/* The presets of lists that nobody gave. HALIBUT_OK or HALIBUT_ENOMEM. */
+int hbt_config_settings_complete(struct hbt_config *cfg);
 void hbt_config_settings_fini(struct hbt_config *cfg);
 /* Stores one text, which is right; of a list it is one more. HALIBUT_OK or
  * HALIBUT_ENOMEM. */

@@ -10,6 +10,7 @@
 #include "master/config_units.h"
 #include "master/listen.h"
 #include "master/logs.h"
+#include "master/status_config.h"
 
 #define SECOND ((uint64_t)1000)
 #define MINUTE (60 * SECOND)
@@ -113,6 +114,19 @@ const struct hbt_setting hbt_config_table[] = {
 	PATH("control_socket", control_socket, HBT_RUNSTATEDIR "/control"),
 	{"control_mode", HBT_SETTING_MODE, AT(control_mode), 0, 0777, "0660",
 	 false, NULL},
+
+	LIST("status_listen", status_listen, false, hbt_status_check_listen),
+	{"status_mode", HBT_SETTING_MODE, AT(status_mode), 0, 0777, "0660",
+	 false, NULL},
+	PATH("status_token_file", status_token_file, NULL),
+	PATH("status_certificate", status_certificate, NULL),
+	PATH("status_key", status_key, NULL),
+	PATH("status_client_ca", status_client_ca, NULL),
+	COUNT("status_max_connections", status_max_connections, 1, 10000,
+	      "64"),
+	TIME("status_timeout", status_timeout_ms, SECOND, 10 * MINUTE, "30s"),
+	TIME("status_redis_grace", status_redis_grace_ms, 0, DAY, "30s"),
+
 	PATH("spool_directory", spool_directory, "/var/tmp"),
 	PATH("friendly_page", friendly_page, NULL),
 	LIST("friendly_headers", friendly_headers, false, check_header),
@@ -194,11 +208,6 @@ const struct hbt_setting hbt_config_table[] = {
 	SIZE("spool_memory", limits.spool_memory_bytes, 0, TIB, NULL),
 	{NULL, HBT_SETTING_TEXT, 0, 0, 0, NULL, false, NULL},
 };
-
-/* Where a setting lives. */
-#define FIELD(cfg, s, type) ((type *)(void *)((char *)(cfg) + (s)->offset))
-#define CONST_FIELD(cfg, s, type)                                              \
-	((const type *)(const void *)((const char *)(cfg) + (s)->offset))
 
 static int check_range(const struct hbt_setting *s, uint64_t value,
                        struct halibut_error *err)
@@ -322,29 +331,29 @@ int hbt_setting_store(struct hbt_config *cfg, const struct hbt_setting *s,
 		return HALIBUT_ENOMEM;
 	switch (s->kind) {
 	case HBT_SETTING_TEXT:
-		return replace_text(FIELD(cfg, s, char *), strdup(text));
+		return replace_text(HBT_FIELD(cfg, s, char *), strdup(text));
 	case HBT_SETTING_PATH:
-		return replace_text(FIELD(cfg, s, char *),
+		return replace_text(HBT_FIELD(cfg, s, char *),
 		                    hbt_config_path(cfg, text));
 	case HBT_SETTING_LIST:
-		return append(FIELD(cfg, s, struct hbt_strings), text);
+		return append(HBT_FIELD(cfg, s, struct hbt_strings), text);
 	case HBT_SETTING_TIME:
 	case HBT_SETTING_SIZE64:
-		*FIELD(cfg, s, int64_t) = (int64_t)value;
+		*HBT_FIELD(cfg, s, int64_t) = (int64_t)value;
 		break;
 	case HBT_SETTING_SIZE:
 	case HBT_SETTING_COUNTZ:
-		*FIELD(cfg, s, size_t) = (size_t)value;
+		*HBT_FIELD(cfg, s, size_t) = (size_t)value;
 		break;
 	case HBT_SETTING_FLAG:
-		*FIELD(cfg, s, bool) = value != 0;
+		*HBT_FIELD(cfg, s, bool) = value != 0;
 		break;
 	case HBT_SETTING_COUNT:
 	case HBT_SETTING_LEVEL:
-		*FIELD(cfg, s, int) = (int)value;
+		*HBT_FIELD(cfg, s, int) = (int)value;
 		break;
 	case HBT_SETTING_MODE:
-		*FIELD(cfg, s, unsigned) = (unsigned)value;
+		*HBT_FIELD(cfg, s, unsigned) = (unsigned)value;
 		break;
 	case HBT_SETTING_KIND_COUNT:
 		break;
@@ -387,6 +396,11 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 	return rc != HALIBUT_OK ? rc : replace_text(&cfg->node, strdup(host));
 }
 
+int hbt_config_settings_complete(struct hbt_config *cfg)
+{
+	return cfg->listen.n > 0 ? HALIBUT_OK : append(&cfg->listen, "10943");
+}
+
 int hbt_config_settings_store(struct hbt_config *cfg,
                               const struct hbt_setting *table, cfg_t *parsed)
 {
@@ -397,14 +411,12 @@ int hbt_config_settings_store(struct hbt_config *cfg,
 
 		/* In place of the list in the environment. */
 		if (n > 0 && s->kind == HBT_SETTING_LIST)
-			list_fini(FIELD(cfg, s, struct hbt_strings));
+			list_fini(HBT_FIELD(cfg, s, struct hbt_strings));
 		for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
 			rc = hbt_setting_store(
 				cfg, s, cfg_getnstr(parsed, s->name, i));
 	}
-	if (rc == HALIBUT_OK && cfg->listen.n == 0)
-		rc = append(&cfg->listen, "10943");
-	return rc;
+	return rc == HALIBUT_OK ? hbt_config_settings_complete(cfg) : rc;
 }
 
 static void fini(struct hbt_config *cfg, const struct hbt_setting *table)
@@ -412,10 +424,10 @@ static void fini(struct hbt_config *cfg, const struct hbt_setting *table)
 	for (const struct hbt_setting *s = table; s->name != NULL; s++) {
 		if (s->kind == HBT_SETTING_TEXT ||
 		    s->kind == HBT_SETTING_PATH) {
-			free(*FIELD(cfg, s, char *));
-			*FIELD(cfg, s, char *) = NULL;
+			free(*HBT_FIELD(cfg, s, char *));
+			*HBT_FIELD(cfg, s, char *) = NULL;
 		} else if (s->kind == HBT_SETTING_LIST) {
-			list_fini(FIELD(cfg, s, struct hbt_strings));
+			list_fini(HBT_FIELD(cfg, s, struct hbt_strings));
 		}
 	}
 }
@@ -447,23 +459,23 @@ static bool same(const struct hbt_config *a, const struct hbt_config *b,
 	switch (s->kind) {
 	case HBT_SETTING_TEXT:
 	case HBT_SETTING_PATH:
-		return same_text(*CONST_FIELD(a, s, char *),
-		                 *CONST_FIELD(b, s, char *));
+		return same_text(*HBT_CONST_FIELD(a, s, char *),
+		                 *HBT_CONST_FIELD(b, s, char *));
 	case HBT_SETTING_LIST:
-		return same_list(CONST_FIELD(a, s, struct hbt_strings),
-		                 CONST_FIELD(b, s, struct hbt_strings));
+		return same_list(HBT_CONST_FIELD(a, s, struct hbt_strings),
+		                 HBT_CONST_FIELD(b, s, struct hbt_strings));
 	case HBT_SETTING_TIME:
 	case HBT_SETTING_SIZE64:
-		return *CONST_FIELD(a, s, int64_t) ==
-		       *CONST_FIELD(b, s, int64_t);
+		return *HBT_CONST_FIELD(a, s, int64_t) ==
+		       *HBT_CONST_FIELD(b, s, int64_t);
 	case HBT_SETTING_SIZE:
 	case HBT_SETTING_COUNTZ:
-		return *CONST_FIELD(a, s, size_t) ==
-		       *CONST_FIELD(b, s, size_t);
+		return *HBT_CONST_FIELD(a, s, size_t) ==
+		       *HBT_CONST_FIELD(b, s, size_t);
 	case HBT_SETTING_FLAG:
-		return *CONST_FIELD(a, s, bool) == *CONST_FIELD(b, s, bool);
+		return *HBT_CONST_FIELD(a, s, bool) == *HBT_CONST_FIELD(b, s, bool);
 	default: /* int and unsigned */
-		return *CONST_FIELD(a, s, int) == *CONST_FIELD(b, s, int);
+		return *HBT_CONST_FIELD(a, s, int) == *HBT_CONST_FIELD(b, s, int);
 	}
 }
 

@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include "base/error.h"
 #include "base/log.h"
+#include "master/unix_socket.h"
 
 #define MAX_CLIENTS 64
 #define HELLO_TIMEOUT_S 10
@@ -179,88 +178,6 @@ static void on_readable(evutil_socket_t unused, short what, void *arg)
 
 /* The socket */
 
-static bool somebody_listens(const struct sockaddr_un *sa)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-	                0);
-	bool found;
-
-	if (fd < 0)
-		return true;
-	found = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ||
-	        (errno != ECONNREFUSED && errno != ENOENT);
-	close(fd);
-	return found;
-}
-
-static void make_directory(const char *path)
-{
-	char *dir = strdup(path);
-	char *slash = dir != NULL ? strrchr(dir, '/') : NULL;
-
-	if (slash != NULL && slash != dir) {
-		*slash = '\0';
-		mkdir(dir, 0755);
-	}
-	free(dir);
-}
-
-static int bind_path(int fd, const struct sockaddr_un *sa, unsigned mode)
-{
-	/* The mode from the first moment on. */
-	mode_t before = umask(0777 & ~mode);
-	int rc = bind(fd, (const struct sockaddr *)sa, sizeof(*sa));
-
-	if (rc != 0 && errno == ENOENT) {
-		umask(before);
-		make_directory(sa->sun_path);
-		umask(0777 & ~mode);
-		rc = bind(fd, (const struct sockaddr *)sa, sizeof(*sa));
-	}
-	umask(before);
-	return rc;
-}
-
-static int open_socket(const char *path, unsigned mode,
-                       struct halibut_error *err)
-{
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd, rc;
-
-	if (strlen(path) >= sizeof(sa.sun_path)) {
-		hbt_error_set(err, HALIBUT_EINVAL,
-		              "control_socket \"%s\" is longer than the %zu "
-		              "bytes that a socket's path may have",
-		              path, sizeof(sa.sun_path) - 1);
-		return -1;
-	}
-	strcpy(sa.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	rc = fd < 0 ? -1 : bind_path(fd, &sa, mode);
-	if (rc != 0 && fd >= 0 && errno == EADDRINUSE) {
-		if (somebody_listens(&sa)) {
-			hbt_error_set(err, HALIBUT_ESYSTEM,
-			              "another halibutd listens on the control "
-			              "socket %s; stop it, or set "
-			              "control_socket to another path",
-			              path);
-			close(fd);
-			return -1;
-		}
-		unlink(path);
-		rc = bind_path(fd, &sa, mode);
-	}
-	if (rc == 0 && listen(fd, MAX_CLIENTS) == 0)
-		return fd;
-	hbt_error_set(err, HALIBUT_ESYSTEM,
-	              "cannot listen on the control socket %s: %s; see "
-	              "control_socket in halibutd.conf(5)",
-	              path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
 int hbt_control_new(struct hbt_control **out, struct event_base *base,
                     const char *path, unsigned mode,
                     const struct hbt_control_ops *ops,
@@ -277,11 +194,11 @@ int hbt_control_new(struct hbt_control **out, struct event_base *base,
 	control->fd = -1;
 	TAILQ_INIT(&control->clients);
 	control->retry = evtimer_new(base, on_retry, control);
-	control->fd = open_socket(path, mode, err);
-	if (control->fd < 0) {
-		rc = HALIBUT_ESYSTEM;
+	rc = hbt_unix_listen(&control->fd, path, SOCK_SEQPACKET, mode,
+	                     "control_socket", err);
+	if (rc != HALIBUT_OK)
 		goto fail;
-	}
+	rc = HALIBUT_ENOMEM;
 	control->path = strdup(path);
 	control->readable = event_new(base, control->fd, EV_READ | EV_PERSIST,
 	                              on_readable, control);

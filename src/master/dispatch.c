@@ -123,15 +123,25 @@ struct hbt_link *hbt_dispatch_dialler(void *master, const char *url)
 	return NULL;
 }
 
-struct hbt_link *hbt_dispatch_host(void *master)
+static struct hbt_link *find_ready(struct hbt_master *m,
+                                   enum hbt_peer_kind kind)
 {
-	struct hbt_master *m = master;
 	struct hbt_worker *w;
 
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
-		if (takes_calls(w, HBT_PEER_SERVICE_WORKER))
+		if (takes_calls(w, kind))
 			return &w->link;
 	return NULL;
+}
+
+struct hbt_link *hbt_dispatch_host(void *master)
+{
+	return find_ready(master, HBT_PEER_SERVICE_WORKER);
+}
+
+struct hbt_link *hbt_dispatch_status(struct hbt_master *m)
+{
+	return find_ready(m, HBT_PEER_STATUS_WORKER);
 }
 
 int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers)

@@ -278,6 +278,11 @@ static int bind_socket(struct hbt_listen_address *a, int backlog, bool only_v6)
 	return -1;
 }
 
+int hbt_listen_bind(struct hbt_listen_address *a)
+{
+	return bind_socket(a, false);
+}
+
 /* The next one has its socket. */
 static int add(struct hbt_listeners *ls, struct event_base *base)
 {

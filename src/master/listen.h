@@ -24,6 +24,10 @@ struct hbt_listen_address {
 int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
                      struct halibut_error *err);
 
+/* A socket that listens there, non-blocking and close-on-exec; or -1, and errno
+ * says why. */
+int hbt_listen_bind(struct hbt_listen_address *a);
+
 struct hbt_listen_ops {
 	/*
 	 * A connection; the callee owns fd. peer is "address:port". False:

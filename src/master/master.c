@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "ipc/rows.h"
 #include "master/audit.h"
 #include "master/logs.h"
 #include "master/systemd.h"
@@ -102,6 +103,12 @@ static int worker_message(void *arg, struct hbt_worker *w,
 		if (w->link.kind != HBT_PEER_QUEUE_WORKER)
 			return HALIBUT_EPROTO;
 		return on_queue_state(m, msg);
+	case HBT_IPC_ROWS_ASK: /* TEMP */
+		return hbt_page_refuse(w->link.ipc, msg->id);
+	case HBT_IPC_DOCUMENT:
+		if (w->link.kind != HBT_PEER_STATUS_WORKER)
+			return HALIBUT_EPROTO;
+		return hbt_documents_answer(m->documents, msg);
 	case HBT_IPC_REFUSED:
 		return log_refusal(msg);
 	default:
@@ -124,6 +131,8 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 		json_decref(m->queue_state);
 		m->queue_state = NULL;
 	}
+	if (w->link.kind == HBT_PEER_STATUS_WORKER)
+		hbt_documents_worker_gone(m->documents);
 	forget_link(m, &w->link);
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
@@ -136,6 +145,7 @@ static void client_lost(void *arg, struct hbt_client *c)
 	bool followed = hbt_logs_are_followed();
 
 	forget_link(m, &c->link);
+	hbt_documents_client_gone(m->documents, c);
 	hbt_logs_unfollow(&c->link);
 	if (followed && !hbt_logs_are_followed() && m->workers != NULL)
 		hbt_provision_logs(m, false);
@@ -153,9 +163,13 @@ static void advance(struct hbt_master *m)
 	}
 	if (m->state == MASTER_CLOSING &&
 	    hbt_workers_left(m->workers, HBT_PEER_SERVICE_WORKER) == 0) {
+		/* To the last it tells how far the others are. */
 		m->state = MASTER_STOPPED;
-		event_base_loopexit(m->base, NULL);
+		hbt_workers_stop(m->workers, HBT_PEER_STATUS_WORKER, true);
 	}
+	if (m->state == MASTER_STOPPED &&
+	    hbt_workers_left(m->workers, HBT_PEER_STATUS_WORKER) == 0)
+		event_base_loopexit(m->base, NULL);
 }
 
 static void worker_gone(void *arg, struct hbt_worker *w)
@@ -318,6 +332,8 @@ static int make_switchboard(struct hbt_master *m)
 	if (m->cfg->shares &&
 	    (m->share = hbt_share_new(m->base, m->cfg)) == NULL)
 		return HALIBUT_ENOMEM;
+	if ((m->documents = hbt_documents_new()) == NULL)
+		return HALIBUT_ENOMEM;
 	m->switchboard = hbt_switchboard_new(
 		m->base, m->share != NULL ? hbt_share_queue : NULL, m->share);
 	if (m->switchboard == NULL)
@@ -372,6 +388,8 @@ static int start_workers(struct hbt_master *m, struct halibut_error *err)
 	if (rc == HALIBUT_OK && m->share != NULL)
 		rc = hbt_workers_add(m->workers, HBT_PEER_QUEUE_WORKER);
 	if (rc == HALIBUT_OK)
+		rc = hbt_workers_add(m->workers, HBT_PEER_STATUS_WORKER);
+	if (rc == HALIBUT_OK)
 		hbt_hosted_configure(m->hosted, m->cfg);
 	return rc;
 }
@@ -384,6 +402,9 @@ static int start_sockets(struct hbt_master *m, struct halibut_error *err)
 	int rc = hbt_control_new(&m->control, m->base, m->cfg->control_socket,
 	                         m->cfg->control_mode, &control_ops, err);
 
+	if (rc == HALIBUT_OK)
+		rc = hbt_status_port_open(&m->status_port, m->cfg,
+		                          m->credentials.certificate_pem, err);
 	if (rc != HALIBUT_OK)
 		return rc;
 	return hbt_listeners_new(&m->listeners, m->base, &m->cfg->listen,
@@ -485,6 +506,8 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_listeners_free(&m->listeners);
 	hbt_control_free(&m->control);
 	hbt_workers_free(&m->workers);
+	hbt_status_port_free(&m->status_port);
+	hbt_documents_free(&m->documents);
 	hbt_calls_free(&m->calls);
 	hbt_hosted_free(&m->hosted);
 	hbt_subscriptions_free(&m->subscriptions);

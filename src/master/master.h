@@ -10,9 +10,11 @@
 #include "master/config.h"
 #include "master/control.h"
 #include "master/credentials.h"
+#include "master/documents.h"
 #include "master/hosted.h"
 #include "master/listen.h"
 #include "master/share.h"
+#include "master/status_port.h"
 #include "master/subscriptions.h"
 #include "master/supervise.h"
 #include "queue/switchboard.h"
@@ -21,7 +23,7 @@ enum hbt_master_state {
 	MASTER_RUNNING,
 	MASTER_DRAINING, /* connection and queue workers finish their calls */
 	MASTER_CLOSING,  /* only service workers are left */
-	MASTER_STOPPED,  /* no worker is left; the loop ends */
+	MASTER_STOPPED,  /* but for the status worker; then the loop ends */
 };
 
 struct hbt_master {
@@ -39,6 +41,8 @@ struct hbt_master {
 	struct hbt_listeners *listeners; /* NULL while stopping */
 	struct hbt_workers *workers;
 	struct hbt_control *control;
+	struct hbt_status_port *status_port;
+	struct hbt_documents *documents;
 	unsigned next_worker; /* where the search for one begins */
 	int max_connections_a_worker;
 	bool told_ready; /* to systemd */
@@ -70,6 +74,8 @@ void hbt_master_stop(struct hbt_master *m, const char *why);
 bool hbt_dispatch_accepted(void *master, int fd, const char *peer);
 struct hbt_link *hbt_dispatch_dialler(void *master, const char *url);
 struct hbt_link *hbt_dispatch_host(void *master);
+/* The status worker that is ready, or NULL. */
+struct hbt_link *hbt_dispatch_status(struct hbt_master *m);
 /* Accept, or do not, by what the workers can take now. */
 void hbt_dispatch_review(struct hbt_master *m);
 int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers);

@@ -3,12 +3,14 @@
 #include <string.h>
 #include "base/log.h"
 #include "master/audit.h"
+#include "master/config_show.h"
 #include "master/logs.h"
 #include "master/master.h"
 
-static void send_status(struct hbt_master *m, struct hbt_client *c, uint32_t id)
+/* Takes doc over. */
+static void send_document(struct hbt_client *c, enum hbt_ipc_type type,
+                          uint32_t id, json_t *doc)
 {
-	json_t *doc = hbt_status(m);
 	char *text = doc != NULL ? json_dumps(doc, JSON_COMPACT) : NULL;
 	struct hbt_wr w;
 
@@ -20,9 +22,9 @@ static void send_status(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 	hbt_wr_init(&w, HBT_IPC_MAX_BODY);
 	hbt_wr_str(&w, text, strlen(text));
 	free(text);
-	if (hbt_link_send(&c->link, HBT_IPC_STATUS_DOC, id, &w, -1) !=
-	    HALIBUT_OK)
-		log_error("%s: cannot be sent the status", c->link.name);
+	if (hbt_link_send(&c->link, type, id, &w, -1) != HALIBUT_OK)
+		log_error("%s: cannot be sent what it asked for",
+		          c->link.name);
 }
 
 static void reload(struct hbt_master *m, struct hbt_client *c, uint32_t id)
@@ -81,8 +83,15 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 
 	switch (msg->type) {
 	case HBT_IPC_STATUS:
-		send_status(m, c, msg->id);
+		send_document(c, HBT_IPC_STATUS_DOC, msg->id, hbt_status(m));
 		return HALIBUT_OK;
+	case HBT_IPC_CONFIG:
+		send_document(c, HBT_IPC_CONFIG_DOC, msg->id,
+		              hbt_config_show(m->cfg));
+		return HALIBUT_OK;
+	case HBT_IPC_DOCUMENT_ASK:
+		return hbt_documents_ask(m->documents, hbt_dispatch_status(m),
+		                         c, msg);
 	case HBT_IPC_RELOAD:
 		reload(m, c, msg->id);
 		return HALIBUT_OK;

@@ -150,6 +150,8 @@ int hbt_preflight(const struct hbt_config *cfg, struct halibut_error *err)
 {
 	int rc = check_worker(cfg, "halibut-connection-worker", err);
 
+	if (rc == HALIBUT_OK)
+		rc = check_worker(cfg, "halibut-status-worker", err);
 	if (rc == HALIBUT_OK && cfg->n_programs > 0)
 		rc = check_worker(cfg, "halibut-service-worker", err);
 	if (rc == HALIBUT_OK && cfg->shares)

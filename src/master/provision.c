@@ -166,6 +166,8 @@ void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
 	send_log(w, false);
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
 		send_queue_settings(m, w);
+	if (w->link.kind == HBT_PEER_STATUS_WORKER)
+		hbt_status_port_provision(m->status_port, &w->link);
 	send_lists(m, w);
 }
 

@@ -39,6 +39,7 @@ static json_t *worker(const struct hbt_worker *w)
 		[HBT_PEER_CONNECTION_WORKER] = "connection",
 		[HBT_PEER_SERVICE_WORKER] = "service",
 		[HBT_PEER_QUEUE_WORKER] = "queue",
+		[HBT_PEER_STATUS_WORKER] = "status",
 	};
 	json_t *o = json_object();
 	int64_t alive_ms = w->pid > 0 ? hbt_now_ms() - w->started_ms : 0;

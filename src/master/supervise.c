@@ -93,6 +93,8 @@ static const char *program_of(enum hbt_peer_kind kind)
 		return "halibut-connection-worker";
 	case HBT_PEER_SERVICE_WORKER:
 		return "halibut-service-worker";
+	case HBT_PEER_STATUS_WORKER:
+		return "halibut-status-worker";
 	default:
 		return "halibut-queue-worker";
 	}
@@ -105,6 +107,8 @@ static const char *title_of(enum hbt_peer_kind kind)
 		return "worker";
 	case HBT_PEER_SERVICE_WORKER:
 		return "service worker";
+	case HBT_PEER_STATUS_WORKER:
+		return "status worker";
 	default:
 		return "queue worker";
 	}

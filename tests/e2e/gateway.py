@@ -84,12 +84,13 @@ class Node:
         self.libexec = os.path.join(self.dir, "libexec")
         os.mkdir(self.libexec)
         for name in ("halibut-connection-worker", "halibut-service-worker",
-                     "halibut-queue-worker"):
+                     "halibut-queue-worker", "halibut-status-worker"):
             os.symlink(os.path.join(BUILD, name),
                        os.path.join(self.libexec, name))
         self.trust_file = os.path.join(self.dir, "trust")
         self.write_trust([Certificate.get(t).thumbprint for t in trust])
         self.control = os.path.join(self.dir, "control")
+        self.status_socket = os.path.join(self.dir, "status")
         self.conf = os.path.join(self.dir, "halibutd.conf")
         self.base = f"""
 node = "node-{Node.count}"
@@ -100,6 +101,7 @@ trust_added_file = "{self.dir}/trusted-by-hand"
 workers = {workers}
 worker_directory = "{self.libexec}"
 control_socket = "{self.control}"
+status_listen = {{ "{self.status_socket}" }}
 spool_directory = "{self.dir}"
 log_level = "debug"
 """

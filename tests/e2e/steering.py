@@ -6,8 +6,11 @@ import json
 import os
 import re
 
-from gateway import Certificate, Client, Closed, Node, Poller, ctl
+from gateway import SRC, Certificate, Client, Closed, Node, Poller, ctl
 from gateway import echo_first, main, until
+
+
+os.umask(0o077)  # configurations with passwords are for their owner only
 
 
 def thumbprint(name):
@@ -150,6 +153,118 @@ def test_orders_answer_in_json_as_well():
                             "--json", code=1))
     assert done["ok"] is False and node.trust_file in done["message"]
     assert json.loads(order(node, "reload", "--json"))["ok"] is True
+    node.stop()
+
+
+CONFIG = """
+polling_request_queue_timeout = 90s
+max_message_size = 64MiB
+workers = 1
+friendly_headers = {"X-A: it's", 'X-B: "b" $HOME'}
+certificate_password = 'hush-1'
+endpoint "https://deploy.internal:10933" {
+    thumbprint = "8A7D5BC0F0F4B4A7A3C1E2D3F4A5B6C7D8E9F0A1"
+    proxy = "proxy.example.com:3128"
+    proxy_user = "halibut"
+    proxy_password = 'hush-2'
+}
+route "*.poll.example.com" {
+    to = "poll://{label}/"
+}
+service "IEchoService" {
+    command = "/bin/cat"
+    timeout = 5min
+}
+queue "queue://worker-1/" {
+}
+poll "https://octopus.example.com:10943" {
+    thumbprint = "8A7D5BC0F0F4B4A7A3C1E2D3F4A5B6C7D8E9F0A1"
+    subscription = "poll://gateway-1/"
+}
+redis {
+    url = "redis://u:hush-3@127.0.0.1:1/0"
+    key_prefix = "p"
+}
+"""
+
+
+def shown_settings(doc):
+    return {s["name"]: s for s in doc["settings"]}
+
+
+def test_the_configuration_in_force_is_shown_without_its_secrets():
+    node = Node(CONFIG)
+    text = order(node, "config", "show")
+    as_json = order(node, "config", "show", "--json")
+    assert "hush" not in text and "hush" not in as_json
+    doc = json.loads(as_json)
+    assert doc["file"] == node.conf
+    settings = shown_settings(doc)
+    assert settings["polling_request_queue_timeout"]["value"] == "90s"
+    assert settings["polling_request_queue_timeout"]["default"] is False
+    assert settings["handshake_timeout"] == {
+        "name": "handshake_timeout", "value": "1min", "default": True,
+        "secret": False}
+    assert settings["listen"]["value"] == ["127.0.0.1:0"]
+    assert settings["certificate_password"]["secret"] is True
+    titles = [(s["section"], s["title"]) for s in doc["sections"]]
+    assert titles == [
+        ("endpoint", "https://deploy.internal:10933"),
+        ("route", "*.poll.example.com"), ("service", "IEchoService"),
+        ("queue", "queue://worker-1/"),
+        ("poll", "https://octopus.example.com:10943/"), ("redis", None)]
+    assert '\nmax_message_size = 64MiB\n' in text, text
+    assert '\n#handshake_timeout = 1min\n' in text
+    assert '    #proxy_password = (hidden)\n' in text
+    assert '127.0.0.1:1' in text  # of Redis, without its password
+    node.stop()
+
+
+def test_what_is_shown_is_a_configuration_that_says_the_same():
+    node = Node(CONFIG.replace("u:hush-3@", "")
+                .replace("certificate_password = 'hush-1'", "")
+                .replace("    proxy_password = 'hush-2'\n", ""))
+    shown = order(node, "config", "show")
+    node.stop()
+    again = Node()
+    assert again.stop() == 0
+    with open(again.conf, "w") as f:
+        f.write(shown)
+    after = len(again.log())
+    with open(again.log_path, "ab") as log:
+        again.process = again.start(log, None, None)
+    again.control = node.control
+    again.wait_log(r"listening on 127\.0\.0\.1:(\d+)", after)
+    second = order(again, "config", "show")
+    assert (second.replace(again.conf, node.conf) == shown), second
+    again.stop()
+
+
+def test_every_setting_of_the_manual_is_shown():
+    node = Node()
+    shown = shown_settings(json.loads(order(node, "config", "show", "--json")))
+    sample = re.findall(r"^#([a-z_]+) = ",
+                        open(os.path.join(SRC, "etc/halibutd.conf")).read(),
+                        re.M)
+    assert len(sample) > 50
+    # Those of sections are indented there.
+    assert set(sample) == set(shown), set(sample) ^ set(shown)
+    node.stop()
+
+
+def test_a_configuration_is_checked_without_touching_the_gateway():
+    node = Node()
+    assert "is right" in order(node, "config", "check")
+    assert node.conf in order(node, "config", "check")
+    wrong = os.path.join(node.dir, "wrong.conf")
+    with open(wrong, "w") as f:
+        f.write("workers = 1\nworkerz = 2\n")
+    said = order(node, "config", "check", wrong, code=2)
+    assert f"{wrong}:2: " in said and "workers" in said, said
+    done = json.loads(order(node, "config", "check", wrong, "--json", code=2))
+    assert done["file"] == wrong and done["right"] is False
+    assert f"{wrong}:2: " in done["message"]
+    assert node.status()["reloads"] == 0
     node.stop()
 
 

@@ -131,6 +131,32 @@ static void it_speaks_to_the_internet_but_not_to_this_machine(void **state)
 	assert_int_equal(inside(HBT_SANDBOX_PROGRAMS, dial_unix), 0);
 }
 
+/* It listens before the sandbox closes; see inside(). */
+static int listener = -1;
+
+static int accept_one(void)
+{
+	return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) < 0
+	               ? errno
+	               : 0;
+}
+
+static void the_status_serves_what_it_was_given_and_reaches_nobody(void **state)
+{
+	(void)state;
+	need_a_sandbox();
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+	                  0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(inside(HBT_SANDBOX_STATUS, accept_one), EAGAIN);
+	close(listener);
+	assert_int_equal(inside(HBT_SANDBOX_STATUS, dial_inet), EPERM);
+	assert_int_equal(inside(HBT_SANDBOX_STATUS, dial_unix), EPERM);
+	assert_int_equal(inside(HBT_SANDBOX_STATUS, read_secret), EPERM);
+	assert_int_equal(inside(HBT_SANDBOX_STATUS, make_spool), EPERM);
+	assert_int_equal(inside(HBT_SANDBOX_CONNECTIONS, accept_one), EPERM);
+}
+
 static int map_code(void)
 {
 	return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
@@ -220,6 +246,8 @@ int main(void)
 		cmocka_unit_test(it_makes_files_of_its_own),
 		cmocka_unit_test(
 			it_speaks_to_the_internet_but_not_to_this_machine),
+		cmocka_unit_test(
+			the_status_serves_what_it_was_given_and_reaches_nobody),
 		cmocka_unit_test(it_runs_nothing_else),
 		cmocka_unit_test(programs_do_not_look_into_other_processes),
 		cmocka_unit_test(it_can_be_switched_off_and_made_deadly),

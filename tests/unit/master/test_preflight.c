@@ -37,6 +37,7 @@ static int set_up(void **state)
 	put(f, "halibut-connection-worker", 0755);
 	put(f, "halibut-service-worker", 0755);
 	put(f, "halibut-queue-worker", 0755);
+	put(f, "halibut-status-worker", 0755);
 	put(f, "plain", 0644);
 	assert_true(asprintf(&f->base,
 	                     "worker_directory = \"%s\"\n"
