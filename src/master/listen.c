@@ -280,7 +280,7 @@ static int bind_socket(struct hbt_listen_address *a, int backlog, bool only_v6)
 
 int hbt_listen_bind(struct hbt_listen_address *a)
 {
-	return bind_socket(a, false);
+	return bind_socket(a, INT_MAX, false);
 }
 
 /* The next one has its socket. */
