@@ -647,7 +647,12 @@ static void cannot_be_read(struct redis_receive *r,
 	            "%s",
 	            r->id, err->message);
 	leave_queue(r);
-	respond_with(r, HBT_REDIS_UNREADABLE, err->message);
+	/* A stream of another length than its message says is the caller's
+	 * mistake: to try again is no cure, and the text must not promise it. */
+	if (err->status == HALIBUT_ESTREAM)
+		respond_error(r, err);
+	else
+		respond_with(r, HBT_REDIS_UNREADABLE, err->message);
 }
 
 static void on_unwrapped(void *arg, uint8_t *data, size_t len,

@@ -158,6 +158,27 @@ static void on_refresh(evutil_socket_t fd, short what, void *arg)
 			l->ops->refresh(l->store, &l->what, l->index[i]);
 }
 
+/* Beside the message lie the bytes alone: how many there have to be stands in
+ * the document. The original's text, which its nodes send in this case. */
+static int wrong_length(const struct hbt_load *l, size_t i, int64_t actual,
+                        struct halibut_error *err)
+{
+	const struct hbt_envelope *env = &l->m->env;
+	char text[HBT_GUID_TEXT];
+	long long total = 0;
+
+	for (size_t j = 0; j < env->n_streams; j++)
+		total += env->streams[j].length;
+	hbt_guid_format(&env->streams[i].id, text);
+	return hbt_error_set(err, HALIBUT_ESTREAM,
+	                     "Data stream size mismatch detected during send. "
+	                     "Message Id: %s, Stream ID: %s, Declared length: "
+	                     "%lld, Actual bytes written: %lld. Total length of "
+	                     "all DataStreams to be sent is %lld.",
+	                     env->id, text, (long long)env->streams[i].length,
+	                     (long long)actual, total);
+}
+
 /* Which stream of the metadata is which of the document? One that it names
  * twice was stored twice, or, in the sample's form, once for both. */
 static int match(struct hbt_load *l, struct halibut_error *err)
@@ -192,6 +213,8 @@ static int match(struct hbt_load *l, struct halibut_error *err)
 				text);
 		}
 		v->taken = true;
+		if (v->base64 != NULL && v->length != env->streams[i].length)
+			return wrong_length(l, i, v->length, err);
 	}
 	return HALIBUT_OK;
 }

@@ -71,7 +71,8 @@ void hbt_saving_cancel(struct hbt_saving **saving); /* NULL allowed */
  * deleted from the store once it was read to its end; freeing the source
  * deletes the rest. sent, if given, is told how much of a stream's data was
  * read so far. *out is NULL for a message without streams. HALIBUT_EPROTO when
- * the metadata does not fit.
+ * the metadata does not fit, HALIBUT_ESTREAM when a stream beside the message
+ * is not as long as the document says.
  */
 typedef void (*hbt_store_progress_fn)(void *arg, size_t stream, int64_t sent);
 int hbt_store_load(struct hbt_source **out, struct hbt_store *s,

@@ -601,6 +601,37 @@ static void what_the_sample_of_the_original_writes_is_read(void **state)
 	}
 }
 
+/* A .NET node stores what its writer gave, whatever the length it declared. */
+static void a_stream_beside_its_message_is_as_long_as_the_message_says(
+	void **state)
+{
+	static const char *const wrong[] = {"SGVsbA==", "SGVsbG8h", ""};
+	struct halibut_error err = {0};
+	struct hbt_source *src;
+	char metadata[100];
+
+	(void)state;
+	FOR_EACH_KIND(kind) {
+		struct hbt_store *s = store_of(kind);
+
+		for (size_t i = 0; i < 3; i++) {
+			snprintf(metadata, sizeof(metadata), "{\"%s\":\"%s\"}",
+			         GUID, wrong[i]);
+			assert_int_equal(load(s, metadata, &src, &err),
+			                 HALIBUT_ESTREAM);
+			assert_null(src);
+		}
+		assert_string_equal(
+			err.message,
+			"Data stream size mismatch detected during send. "
+			"Message Id: x, Stream ID: " GUID ", Declared length: "
+			"5, Actual bytes written: 0. Total length of all "
+			"DataStreams to be sent is 5.");
+		hbt_store_free(&s);
+	}
+	halibut_error_clear(&err);
+}
+
 static void foreign_metadata_is_refused_with_a_reason(void **state)
 {
 	static const char *const foreign[] = {
@@ -748,6 +779,8 @@ int main(void)
 		cmocka_unit_test(what_is_gone_is_an_error_at_the_reader),
 		cmocka_unit_test(
 			what_the_sample_of_the_original_writes_is_read),
+		cmocka_unit_test(
+			a_stream_beside_its_message_is_as_long_as_the_message_says),
 		cmocka_unit_test(foreign_metadata_is_refused_with_a_reason),
 		cmocka_unit_test(the_limits_are_kept),
 		cmocka_unit_test(configurations_that_are_wrong_are_refused),
