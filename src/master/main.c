@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/log.h"
-#include "ipc/vitals.h"
 #include "master/logs.h"
 #include "master/master.h"
 #include "master/online.h"
@@ -127,7 +126,6 @@ int main(int argc, char **argv)
 
 	hbt_systemd_init();
 	hbt_log_begin("master");
-	hbt_vitals_begin();
 	rc = hbt_config_load(&cfg, options.config, &err);
 	if (rc == HALIBUT_OK && options.test) {
 		rc = test(cfg, &err);

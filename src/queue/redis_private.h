@@ -3,6 +3,7 @@
  *
  *   redis_queue.c    the queue of an endpoint: takers, looks into the list
  *   redis_send.c     a request of this process, until it has its answer
+ *   redis_lost.c     whether the node that took a request has lost it
  *   redis_receive.c  a request that was taken out of Redis, until its
  *                    response is there
  *   redis_node.c     what they share: time, pulses, tidying up
@@ -28,6 +29,14 @@ struct redis_receive;
 struct redis_queue;
 TAILQ_HEAD(redis_send_list, redis_send);
 TAILQ_HEAD(redis_receive_list, redis_receive);
+
+struct redis_lost { /* zero: at_ms is set by one of its functions */
+	int64_t listeners; /* to the endpoint's pulse when the request came */
+	int64_t at_ms;     /* when it is asked next; INT64_MAX: not */
+	unsigned nobody;   /* so many answers in a row: nobody carries it */
+	struct hbt_redis_batch *batch;
+	void (*answered)(struct redis_lost *l, bool is_lost);
+};
 
 struct redis_guard {
 	bool watched;
@@ -160,6 +169,16 @@ void redis_sends_look(struct hbt_redis_node *n);
 void redis_sends_listen(struct hbt_redis_node *n);
 struct redis_send *redis_send_find(struct hbt_redis_node *n, const char *ref);
 void redis_sends_free(struct hbt_redis_node *n);
+
+/* ---- redis_lost.c ---- */
+
+/* Somebody took the request just now. */
+void redis_lost_start(struct redis_lost *l, const struct hbt_redis_node *n);
+/* It is known that somebody carries it, or does not matter any more. */
+void redis_lost_stop(struct redis_lost *l);
+/* Leads to answered(). */
+void redis_lost_ask(struct redis_lost *l, struct hbt_redis_node *n,
+                    const char *key, const char *ref);
 
 /* ---- redis_queue.c ---- */
 

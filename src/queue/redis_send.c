@@ -55,6 +55,7 @@ struct redis_send {
 	bool late;        /* the time to collect it is over */
 	bool heard;       /* a heart beat of its receiver */
 	bool last_chance; /* the receiver is silent; one more look, or two */
+	bool is_lost;     /* the receiver is there, and does not carry it */
 	bool look_again, push_again;
 	bool wrapped, saved;
 	bool fresh; /* on that list of its node */
@@ -68,6 +69,7 @@ struct redis_send {
 	/* Submission or farewell; looks for the response; for the request. */
 	struct hbt_redis_batch *batch, *look, *check, *withdrawal, *beat;
 	struct hbt_redis_listener pulse, beats;
+	struct redis_lost lost;
 	struct redis_due due;
 	int64_t since_ms; /* when it began, then when it was submitted */
 	int64_t beat_ms, check_ms, look_ms, look_wait_ms, heard_ms, again_ms;
@@ -101,6 +103,7 @@ static void stop(struct redis_send *s)
 	hbt_redis_batch_cancel(&s->check);
 	hbt_redis_batch_cancel(&s->beat);
 	hbt_redis_batch_cancel(&s->withdrawal);
+	redis_lost_stop(&s->lost);
 	hbt_wrapping_cancel(&s->wrapping);
 	hbt_saving_cancel(&s->saving);
 	if (s->feed != NULL) {
@@ -233,8 +236,12 @@ static void note_collected(struct redis_send *s)
 	rq->n_waiting--;
 	rq->waiting_bytes -= s->msg->deflated_len;
 	rq->n_collected++;
-	if (!s->here)
+	if (s->here)
+		redis_lost_stop(&s->lost);
+	else {
 		rq->q.totals.collected++;
+		redis_lost_start(&s->lost, s->node);
+	}
 	s->p->state = HBT_PENDING_TAKEN;
 	s->p->since_ms = s->heard_ms;
 	if (s->stage == SEND_WAITS)
@@ -418,6 +425,13 @@ static void look(struct redis_send *s);
 
 static const char *why_silent(const struct redis_send *s)
 {
+	if (s->is_lost)
+		return "The node that took the request is connected to Redis "
+		       "and does not carry it: it could not read it. Look into "
+		       "its log. A .NET node loses a request with types that "
+		       "it does not know, which a client made for that "
+		       "contract in its process registers, and one whose "
+		       "DataStreams are in another kind of store than its own.";
 	return s->heard ? "Its heart beats came until then, so it stopped or "
 	                  "lost its connection to Redis. The service may have "
 	                  "executed the request."
@@ -439,7 +453,7 @@ static bool may_come_late(struct redis_send *s)
 	struct hbt_redis_state redis;
 
 	hbt_redis_state(s->node->redis, &redis);
-	if (redis.up_since_ms <= s->heard_ms)
+	if (s->is_lost || redis.up_since_ms <= s->heard_ms)
 		return false;
 	s->again_ms = redis.up_since_ms + t->heartbeat_interval_ms;
 	if (s->again_ms > end)
@@ -550,7 +564,8 @@ static void on_beat(struct hbt_redis_listener *l, const char *channel,
 	(void)channel;
 	s->heard_ms = hbt_now_ms();
 	s->heard = true;
-	s->last_chance = false;
+	s->last_chance = s->is_lost = false;
+	redis_lost_stop(&s->lost);
 	s->node->beats_in++;
 	if (s->p->progress != NULL &&
 	    hbt_beat_read(payload, len, s->p->progress, s->p) != HALIBUT_OK)
@@ -571,6 +586,35 @@ static void watch_receiver(struct redis_send *s)
 	                                      HBT_REDIS_RECEIVER_BEAT,
 	                                      s->ref),
 	                       false);
+}
+
+/* The receiver is silent. Ends s, or leads to on_look(). */
+static void last_look(struct redis_send *s)
+{
+	redis_lost_stop(&s->lost);
+	s->last_chance = true;
+	s->again_ms = INT64_MAX; /* until this look is back */
+	s->look_again = false;
+	look(s);
+	if (s->look == NULL)
+		fail_with(s, HBT_REDIS_OFFLINE, no_memory.message, false);
+	else
+		set_due(s);
+}
+
+static void on_lost_answer(struct redis_lost *l, bool is_lost)
+{
+	struct redis_send *s =
+		(struct redis_send *)((char *)l -
+	                              offsetof(struct redis_send, lost));
+
+	if (is_lost && !s->last_chance &&
+	    hbt_redis_is_established(&s->beats)) {
+		s->is_lost = true;
+		last_look(s);
+	} else {
+		set_due(s);
+	}
 }
 
 void redis_send_taken_here(struct redis_send *s)
@@ -747,6 +791,8 @@ static void set_due(struct redis_send *s)
 			lower(&at, pickup_end(s));
 	} else {
 		watch_receiver(s);
+		if (s->lost.batch == NULL)
+			lower(&at, s->lost.at_ms);
 		lower(&at, patience_end(s));
 	}
 	redis_due_set(s->node, &s->due, at);
@@ -778,18 +824,12 @@ static void on_time(struct redis_send *s, int64_t now)
 		s->check_ms = now + t->sweep_ms;
 		check(s);
 	}
-	if (s->stage == SEND_COLLECTED && now >= patience_end(s)) {
-		s->last_chance = true;
-		s->again_ms = INT64_MAX; /* until this look is back */
-		s->look_again = false;
-		look(s);
-		if (s->look == NULL) {
-			fail_with(s, HBT_REDIS_OFFLINE, no_memory.message,
-			          false);
-			return;
-		}
-	}
-	set_due(s);
+	if (s->stage == SEND_COLLECTED && now >= s->lost.at_ms)
+		redis_lost_ask(&s->lost, s->node, s->queue->q.key, s->ref);
+	if (s->stage == SEND_COLLECTED && now >= patience_end(s))
+		last_look(s);
+	else
+		set_due(s);
 }
 
 /* ---- Into Redis ---- */
@@ -800,9 +840,9 @@ static void on_submitted(void *arg, redisReply **replies, size_t n,
 	struct redis_send *s = arg;
 	int64_t now = hbt_now_ms();
 
-	(void)replies;
-	(void)n;
 	s->batch = NULL;
+	if (err == NULL) /* the pulse comes last */
+		s->lost.listeners = replies[n - 1]->integer;
 	if (err != NULL) {
 		fail_with(s, HBT_REDIS_NOT_INSERTED, err->message, false);
 		return;
@@ -1033,6 +1073,8 @@ bool redis_send_new(struct redis_queue *rq, struct hbt_pending *p)
 	s->p = p;
 	s->msg = hbt_message_ref(p->msg);
 	s->taker.cancelled = on_cancelled;
+	s->lost.at_ms = INT64_MAX;
+	s->lost.answered = on_lost_answer;
 	p->taker = &s->taker;
 	hbt_guid_format(&p->msg->env.activity_id, s->id);
 	TAILQ_INSERT_TAIL(&rq->sends, s, of_queue);

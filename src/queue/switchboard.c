@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/slots.h"
 #include "base/timespan.h"
 #include "base/uri.h"
 
@@ -16,7 +15,6 @@
 struct place {
 	struct hbt_queue *queue;
 	int64_t used_ms; /* when it was asked for, or seen in use */
-	uint32_t slot;
 	UT_hash_handle hh;
 };
 
@@ -24,7 +22,6 @@ struct hbt_switchboard {
 	hbt_queue_factory factory;
 	void *arg;
 	struct place *places;
-	struct hbt_slots slots; /* of places: for walks in steps */
 	bool closing; /* makes no queues any more */
 };
 
@@ -51,7 +48,6 @@ static void remove_place(struct hbt_switchboard *sb, struct place *place)
 	struct hbt_queue *queue = place->queue;
 
 	HASH_DEL(sb->places, place);
-	hbt_slots_remove(&sb->slots, place->slot);
 	free(place);
 	hbt_queue_free(&queue);
 }
@@ -65,7 +61,6 @@ void hbt_switchboard_free(struct hbt_switchboard **sbp)
 	sb->closing = true;
 	while (sb->places != NULL)
 		remove_place(sb, sb->places);
-	hbt_slots_fini(&sb->slots);
 	free(sb);
 	*sbp = NULL;
 }
@@ -76,19 +71,13 @@ static struct place *add_place(struct hbt_switchboard *sb, const char *key)
 
 	if (place == NULL)
 		return NULL;
-	if (hbt_slots_add(&sb->slots, place, &place->slot) != HALIBUT_OK) {
-		free(place);
-		return NULL;
-	}
 	if ((place->queue = sb->factory(sb->arg, key)) == NULL) {
-		hbt_slots_remove(&sb->slots, place->slot);
 		free(place);
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, sb->places, place->queue->key,
 	                strlen(place->queue->key), place);
 	if (place->hh.tbl == NULL) { /* no memory for it */
-		hbt_slots_remove(&sb->slots, place->slot);
 		hbt_queue_free(&place->queue);
 		free(place);
 		return NULL;
@@ -130,23 +119,6 @@ void hbt_switchboard_each(struct hbt_switchboard *sb,
 {
 	for (struct place *p = sb->places; p != NULL; p = p->hh.next)
 		fn(arg, p->queue);
-}
-
-struct hbt_queue *hbt_switchboard_next(const struct hbt_switchboard *sb,
-                                       uint64_t *at)
-{
-	struct place *place = hbt_slots_next(&sb->slots, at);
-
-	return place != NULL ? place->queue : NULL;
-}
-
-struct hbt_queue *hbt_switchboard_find(const struct hbt_switchboard *sb,
-                                       const char *key)
-{
-	struct place *place;
-
-	HASH_FIND_STR(sb->places, key, place);
-	return place != NULL ? place->queue : NULL;
 }
 
 static bool in_use(struct hbt_queue *q)
