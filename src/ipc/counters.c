@@ -4,13 +4,16 @@
 
 #define TYPE_COUNTER HBT_COUNTER
 #define TYPE_GAUGE HBT_GAUGE
-#define ENTRY(type, name, unit, help)                                          \
-	{TYPE_##type, #name, unit, help,                                       \
-	 offsetof(struct hbt_worker_stats, name)},
+#define ENTRY(of, type, name, unit, help)                                      \
+	{TYPE_##type, #name, unit, help, offsetof(struct of, name)},
+#define OF_WORKER(...) ENTRY(hbt_worker_stats, __VA_ARGS__)
+#define OF_NODE(...) ENTRY(hbt_node_stats, __VA_ARGS__)
+#define LAST {HBT_GAUGE, NULL, NULL, NULL, 0}
 
 const struct hbt_counter hbt_worker_counters[] = {
-	HBT_WORKER_COUNTERS(ENTRY) {HBT_GAUGE, NULL, NULL, NULL, 0},
-};
+	HBT_WORKER_COUNTERS(OF_WORKER) LAST};
+const struct hbt_counter hbt_node_counters[] = {
+	HBT_NODE_COUNTERS(OF_NODE) LAST};
 
 uint64_t hbt_counter_of(const struct hbt_counter *c, const void *stats)
 {

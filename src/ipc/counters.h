@@ -5,15 +5,15 @@
  *   X(type, name, unit, help)
  *
  * type: COUNTER only grows, as long as its process lives; GAUGE goes up and
- * down. unit: "" or a base unit, as Prometheus names them. help: a sentence.
- * The metric is halibut_NAME; with _total for a counter. docs/status.md
+ * down. unit: "", "bytes" or "microseconds"; it ends the name, if it has one
+ * (_us for microseconds, of which metrics make seconds). help: a sentence.
  */
 #ifndef HBT_IPC_COUNTERS_H
 #define HBT_IPC_COUNTERS_H
 
 #include "base/buf.h"
 
-/* Of a worker process; a connection worker has all of them. */
+/* Of a process; only a connection worker has all of them. */
 #define HBT_WORKER_COUNTERS(X)                                                 \
 	X(GAUGE, connections, "", "Connections that were accepted and are "    \
 	                          "open.")                                     \
@@ -44,12 +44,45 @@
 	X(COUNTER, streams_in, "", "DataStreams received.")                    \
 	X(COUNTER, stream_bytes_in, "bytes", "Bytes of DataStreams received.") \
 	X(GAUGE, spool_bytes, "bytes", "DataStreams that wait in memory and "  \
-	                               "in files for who takes them.")
+	                               "in files for who takes them.")         \
+	X(COUNTER, cpu_user_us, "microseconds", "Processor time in the "       \
+	                                        "process itself.")             \
+	X(COUNTER, cpu_system_us, "microseconds", "Processor time in the "     \
+	                                          "kernel for the process.")   \
+	X(GAUGE, resident_bytes, "bytes", "Memory that the process has in "    \
+	                                  "RAM.")                              \
+	X(GAUGE, descriptors, "", "Open descriptors; 0 where the kernel is "   \
+	                          "older than 6.2.")
+
+/* Of the node as a whole, kept by the master. */
+#define HBT_NODE_COUNTERS(X)                                                   \
+	X(COUNTER, connections_accepted, "", "Connections that the master "    \
+	                                     "accepted and gave to a worker.") \
+	X(COUNTER, calls, "", "Calls that came in.")                           \
+	X(COUNTER, calls_answered, "", "Calls that ended with a response.")    \
+	X(COUNTER, calls_failed, "", "Calls that ended with an error.")        \
+	X(COUNTER, calls_slow, "", "Calls that took longer than "              \
+	                           "slow_call_time.")                          \
+	X(GAUGE, calls_open, "", "Calls that have not ended.")                 \
+	X(GAUGE, calls_waiting, "", "Calls that wait for somebody to take "    \
+	                            "them.")                                   \
+	X(GAUGE, calls_waiting_bytes, "bytes", "Requests of calls that wait.") \
+	X(COUNTER, refusals, "", "Peers that were refused.")                   \
+	X(GAUGE, trusted, "", "Certificates that are trusted.")                \
+	X(COUNTER, reloads, "", "Times that the configuration was read again.") \
+	X(COUNTER, reloads_failed, "", "Of these, with mistakes: the old "     \
+	                               "configuration stayed.")                \
+	X(COUNTER, worker_restarts, "", "Worker processes that ended and were " \
+	                                "replaced.")
 
 #define HBT_COUNTER_MEMBER(type, name, unit, help) uint64_t name;
 
 struct hbt_worker_stats {
 	HBT_WORKER_COUNTERS(HBT_COUNTER_MEMBER)
+};
+
+struct hbt_node_stats {
+	HBT_NODE_COUNTERS(HBT_COUNTER_MEMBER)
 };
 
 enum hbt_counter_type {
@@ -63,8 +96,9 @@ struct hbt_counter {
 	size_t offset; /* of the uint64_t in its struct */
 };
 
-/* Of struct hbt_worker_stats. The last one has no name. */
-extern const struct hbt_counter hbt_worker_counters[];
+/* Of struct hbt_worker_stats and struct hbt_node_stats. The last one has no
+ * name. */
+extern const struct hbt_counter hbt_worker_counters[], hbt_node_counters[];
 
 /* The counter's value in the struct that it is of. */
 uint64_t hbt_counter_of(const struct hbt_counter *c, const void *stats);

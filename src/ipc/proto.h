@@ -94,6 +94,9 @@ enum hbt_ipc_type {
 	 */
 	HBT_IPC_DOCUMENT_ASK,
 	HBT_IPC_DOCUMENT,
+	/* By who carries a call, about one that takes its time: u8 phase
+	 * (enum hbt_call_phase). The id is that of its CALL. */
+	HBT_IPC_CALL_PHASE = 110,
 
 	/* halibutctl -> master; each is answered with DONE. */
 	HBT_IPC_TRUST_ADD = 120, /* str thumbprint, cstr comment */
@@ -146,6 +149,18 @@ enum hbt_call_how {
 	 * credit of an endpoint: u32 endpoint, u64 milliseconds that it may
 	 * wait here for a taker. */
 	HBT_CALL_TO_ENDPOINT,
+};
+
+/* How far a call is, as far as the master knows. */
+enum hbt_call_phase {
+	HBT_PHASE_WAITING,   /* in a queue, nobody has it */
+	HBT_PHASE_TAKEN,     /* somebody has it and has not begun to send */
+	HBT_PHASE_SENDING,   /* the request, or its DataStreams */
+	HBT_PHASE_EXECUTING, /* all was sent; the response is awaited */
+	HBT_PHASE_RECEIVING, /* the response */
+	HBT_PHASE_SHARED,    /* in Redis: waits, or another node has it */
+	HBT_PHASE_CANCELLING, /* its asker does not want it any more */
+	HBT_PHASES,
 };
 
 enum hbt_call_origin {

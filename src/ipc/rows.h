@@ -43,10 +43,6 @@ enum hbt_table {
 	X(I64, started_at)                                                     \
 	X(U64, uptime_ms)                                                      \
 	X(U64, heard_ms) /* since its loop last turned, as far as we know */   \
-	X(U64, cpu_user_ms)                                                    \
-	X(U64, cpu_system_ms)                                                  \
-	X(U64, resident_bytes)                                                 \
-	X(U64, descriptors)  /* open */                                        \
 	X(U64, unsent_bytes) /* messages that it has not read */               \
 	X(TEXT, last_exit)   /* how the process before it ended */             \
 	X(I64, last_exit_at)
@@ -103,8 +99,7 @@ enum hbt_table {
 /* A call in flight. Never its parameters. */
 #define HBT_CALL_ROW(X)                                                        \
 	X(U64, number) /* counted since the start of the node */               \
-	X(TEXT, phase) /* waiting, taken, sending, executing, shared (with the \
-                        * queue worker), cancelling */                 \
+	X(TEXT, phase) /* as enum hbt_call_phase has it, in lower case */      \
 	X(TEXT, endpoint)                                                      \
 	X(TEXT, service)                                                       \
 	X(TEXT, method)                                                        \
@@ -245,7 +240,7 @@ void hbt_rows_ask_get(struct hbt_rd *r, struct hbt_rows_ask *a);
  *   hbt_page_send(&page, ipc, id, next);
  */
 #define HBT_PAGE_ROWS 256
-#define HBT_PAGE_BYTES ((size_t)48 * 1024)
+#define HBT_PAGE_BYTES ((size_t)22 * 1024) /* fits a packet of src/ipc */
 
 struct hbt_page {
 	enum hbt_table table;

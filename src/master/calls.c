@@ -29,7 +29,26 @@ void hbt_call_set_state(struct hbt_call *call, enum hbt_call_state to)
 	if (to == CALL_WAITING) {
 		n->waiting++;
 		n->waiting_bytes += call->bytes;
+		call->taken_us = 0;
+		call->phase = HBT_PHASE_WAITING;
+		call->phase_us = hbt_now_us();
 	}
+}
+
+/* Who has it now, for the status: the carrier's own words may follow. */
+static void note_carrier(struct hbt_call *call, const struct hbt_link *carrier)
+{
+	static const uint8_t first[HBT_PEER_KINDS] = {
+		[HBT_PEER_CONNECTION_WORKER] = HBT_PHASE_TAKEN,
+		[HBT_PEER_SERVICE_WORKER] = HBT_PHASE_EXECUTING,
+		[HBT_PEER_QUEUE_WORKER] = HBT_PHASE_SHARED,
+	};
+
+	call->taken_us = call->phase_us = hbt_now_us();
+	call->phase = first[carrier->kind];
+	call->carried_on = 0;
+	snprintf(call->carried_by, sizeof(call->carried_by), "%.*s",
+	         (int)sizeof(call->carried_by) - 1, carrier->name);
 }
 
 /* The end of a call */
@@ -70,27 +89,11 @@ static void call_free(struct hbt_call *call)
 	if (call->cancel_timer != NULL)
 		event_free(call->cancel_timer);
 	hbt_pending_fini(&call->pending);
+	hbt_slots_remove(&call->calls->slots, call->slot);
 	free(call->from);
+	free(call->from_thumbprint);
+	free(call->destination);
 	free(call);
-}
-
-/* Who called what, and how it ended; never with what parameters. */
-static void audit(const struct hbt_call *call, const struct halibut_error *err)
-{
-	const struct hbt_envelope *env = &call->pending.msg->env;
-	char activity[HBT_GUID_TEXT] = "";
-
-	if (env->has_activity_id)
-		hbt_guid_format(&env->activity_id, activity);
-	hbt_audit(LOG_ABOUT(.event = "call", .peer = call->from,
-	                    .endpoint = env->destination,
-	                    .activity = activity[0] ? activity : NULL,
-	                    .reason = err != NULL ? err->message : NULL),
-	          "%s called %s of %s at %s: %s after %lld ms",
-	          call->from, env->method, env->service,
-	          env->destination != NULL ? env->destination : "",
-	          err != NULL ? "failed" : "answered",
-	          (long long)(hbt_now_ms() - call->since_ms));
 }
 
 /* The one way a call fails. */
@@ -101,8 +104,7 @@ static void end_failed(struct hbt_call *call, const struct halibut_error *err)
 	if (status >= HALIBUT_STATUS_COUNT)
 		status = HALIBUT_EPROTO;
 	call->calls->counts.failed[status]++;
-	if (call->from != NULL)
-		audit(call, err);
+	hbt_call_note_end(call, err);
 	if (call->asker != NULL)
 		hbt_link_send_fail(call->asker, call->asker_id, err);
 	call_free(call);
@@ -139,8 +141,7 @@ static void end_answered(struct hbt_call *call, struct hbt_message *m, int fd)
 		return;
 	}
 	call->calls->counts.answered++;
-	if (call->from != NULL)
-		audit(call, NULL);
+	hbt_call_note_end(call, NULL);
 	call_free(call);
 }
 
@@ -294,6 +295,7 @@ int hbt_call_carry(struct hbt_call *call, struct hbt_link *carrier,
 		return rc;
 	}
 	hbt_call_set_state(call, CALL_CARRIED);
+	note_carrier(call, carrier);
 	call->carrier = carrier;
 	return HALIBUT_OK;
 }
@@ -317,10 +319,17 @@ struct hbt_call *hbt_call_new(struct hbt_calls *calls, struct hbt_link *asker,
 		free(call);
 		return NULL;
 	}
+	if (hbt_slots_add(&calls->slots, call, &call->slot) != HALIBUT_OK) {
+		HASH_DELETE(by_asker, asker->asked, call);
+		free(call);
+		return NULL;
+	}
 	call->asker = asker;
+	call->since_us = call->phase_us = hbt_now_us();
 	TAILQ_INSERT_TAIL(&calls->all, call, link);
 	calls->counts.in_flight++;
 	calls->counts.total++;
+	call->number = ++calls->last_number;
 	return call;
 }
 
@@ -448,6 +457,8 @@ static void cancel_direct(struct hbt_call *call)
 		return;
 	hbt_ipc_send(call->carrier->ipc, HBT_IPC_CANCEL, call->carrier_id, NULL,
 	             0, -1);
+	call->phase = HBT_PHASE_CANCELLING;
+	call->phase_us = hbt_now_us();
 	call->cancel_timer =
 		evtimer_new(call->calls->env.base, on_patience_over, call);
 	if (call->cancel_timer == NULL ||
@@ -478,6 +489,9 @@ int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
 		return on_fail(link, msg);
 	case HBT_IPC_RETURN:
 		return on_return(link, msg);
+	case HBT_IPC_CALL_PHASE:
+		call = carried(link, msg->id);
+		return call != NULL ? hbt_call_on_phase(call, msg) : HALIBUT_OK;
 	case HBT_IPC_CANCEL:
 		call = hbt_call_asked(link, msg->id);
 		if (call != NULL)
@@ -541,6 +555,10 @@ struct hbt_calls *hbt_calls_new(const struct hbt_calls_env *env)
 		return NULL;
 	calls->env = *env;
 	TAILQ_INIT(&calls->all);
+	if ((calls->past = hbt_past_calls_new()) == NULL) {
+		free(calls);
+		return NULL;
+	}
 	return calls;
 }
 
@@ -556,6 +574,8 @@ void hbt_calls_free(struct hbt_calls **at)
 		assert(call->carrier == NULL && call->asker == NULL);
 		hbt_pending_cancel(&call->pending); /* ends it */
 	}
+	hbt_past_calls_free(&calls->past);
+	hbt_slots_fini(&calls->slots);
 	free(calls);
 }
 

@@ -6,16 +6,22 @@
 #define HBT_MASTER_CALLS_H
 
 #include <event2/event.h>
+#include "ipc/rows.h"
 #include "master/config.h"
+#include "master/histogram.h"
+#include "master/holders.h"
 #include "master/link.h"
 #include "queue/switchboard.h"
 
 struct hbt_calls;
+struct hbt_subscriptions;
 
 struct hbt_calls_env {
 	struct event_base *base;
 	struct hbt_switchboard *switchboard;
 	struct hbt_share *share; /* NULL: nothing is shared with other nodes */
+	struct hbt_subscriptions *subscriptions;
+	struct hbt_holders *holders;
 	/* A worker that dials url, always the same while the workers are; one
 	 * that hosts services. NULL: none runs now. */
 	struct hbt_link *(*dialler)(void *arg, const char *url);
@@ -51,9 +57,19 @@ void hbt_calls_stop(struct hbt_calls *calls);
 struct hbt_calls_counts {
 	size_t in_flight;
 	size_t waiting, waiting_bytes;
-	uint64_t total, answered;
+	uint64_t total, answered, slow;
 	uint64_t failed[HALIBUT_STATUS_COUNT];
+	/* Of calls that are over: until somebody took them (of those that went
+	 * through a queue), from then on, and all together. */
+	struct hbt_histogram time_waiting, time_executing, time_total;
 };
 const struct hbt_calls_counts *hbt_calls_counts(const struct hbt_calls *calls);
+
+/* Rows of HBT_TABLE_CALLS and HBT_TABLE_PAST_CALLS, from after on; *next is
+ * where to go on, 0 at the end. */
+void hbt_calls_fill(const struct hbt_calls *calls, uint64_t after,
+                    struct hbt_page *page, uint64_t *next);
+void hbt_calls_fill_past(const struct hbt_calls *calls, uint64_t after,
+                         struct hbt_page *page, uint64_t *next);
 
 #endif

@@ -8,9 +8,9 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
-#include "master/audit.h"
 #include "master/route.h"
 #include "master/share.h"
+#include "master/subscriptions.h"
 
 static void put_endpoint(struct hbt_wr *w, const void *target)
 {
@@ -65,7 +65,7 @@ static void carry_directly(struct hbt_call *call, struct hbt_link *to,
 			"sent");
 		return;
 	}
-	hbt_message_unref(&call->pending.msg); /* it will not come back */
+	hbt_message_shed(call->pending.msg); /* it will not come back */
 }
 
 void hbt_call_enqueue_taken(struct hbt_pending *p, struct hbt_link *worker)
@@ -124,6 +124,8 @@ static void push(struct hbt_call *call, struct hbt_queue *q, int64_t timeout_ms)
 {
 	call->pending.queue_timeout_ms = timeout_ms;
 	call->by_queue = true;
+	call->found_busy =
+		hbt_subscriptions_has(call->calls->env.subscriptions, q);
 	hbt_call_set_state(call, CALL_WAITING);
 	hbt_queue_push(q, &call->pending);
 }
@@ -171,23 +173,23 @@ static void ask_fini(struct ask *a)
 	free(a->expected);
 }
 
-static void log_unroutable(const struct ask *a, const struct hbt_envelope *env,
+static void log_unroutable(const struct hbt_call *call,
                            const struct halibut_error *err)
 {
-	const char *colon =
-		a->address != NULL ? strrchr(a->address, ':') : NULL;
+	const struct hbt_envelope *env = &call->pending.msg->env;
+	const char *colon = call->from != NULL ? strrchr(call->from, ':') : NULL;
 	char key[512], activity[HBT_GUID_TEXT] = "";
 
 	if (env->has_activity_id)
 		hbt_guid_format(&env->activity_id, activity);
 	snprintf(key, sizeof(key), "unroutable %s %.*s",
-	         a->destination != NULL ? a->destination : "",
-	         colon != NULL ? (int)(colon - a->address) : 0,
-	         colon != NULL ? a->address : "");
+	         call->destination != NULL ? call->destination : "",
+	         colon != NULL ? (int)(colon - call->from) : 0,
+	         colon != NULL ? call->from : "");
 	log_limited(key, HBT_LOG_WARNING,
-	            LOG_ABOUT(.event = "unroutable", .peer = a->address,
-	                      .thumbprint = a->thumbprint,
-	                      .endpoint = a->destination,
+	            LOG_ABOUT(.event = "unroutable", .peer = call->from,
+	                      .thumbprint = call->from_thumbprint,
+	                      .endpoint = call->destination,
 	                      .activity = activity[0] ? activity : NULL,
 	                      .reason = err->message),
 	            "%s", err->message);
@@ -198,11 +200,11 @@ static void route(struct hbt_call *call, const struct ask *a)
 	const struct hbt_envelope *env = &call->pending.msg->env;
 	const struct hbt_route_query q = {
 		.origin = (enum hbt_call_origin)a->origin,
-		.destination = a->destination,
+		.destination = call->destination,
 		.service = env->service,
 		.method = env->method,
 		.expected_thumbprint = a->expected,
-		.asker = a->address,
+		.asker = a->address != NULL ? a->address : call->from,
 	};
 	struct hbt_calls *calls = call->calls;
 	const struct hbt_calls_env *to = &calls->env;
@@ -210,7 +212,7 @@ static void route(struct hbt_call *call, const struct ask *a)
 	struct hbt_decision d;
 
 	if (hbt_route_decide(calls->cfg, &q, &d, &err) != HALIBUT_OK) {
-		log_unroutable(a, env, &err);
+		log_unroutable(call, &err);
 		hbt_call_fail(call, &err);
 	} else if (d.kind == HBT_ROUTE_DIAL)
 		carry_directly(call, to->dialler(to->arg, d.endpoint.url),
@@ -247,23 +249,26 @@ static bool may_come_from(enum hbt_peer_kind kind, uint8_t origin)
 	       (origin == HBT_ORIGIN_CLIENT || origin == HBT_ORIGIN_POLLED);
 }
 
-static void note_asker(struct hbt_call *call, const struct ask *a)
+/* The texts move into the call. */
+static void note_asker(struct hbt_call *call, struct ask *a)
 {
-	const char *address = a->address != NULL ? a->address : "";
-
-	call->since_ms = hbt_now_ms();
-	if (call->asker->kind == HBT_PEER_CONTROL)
+	call->from_thumbprint = a->thumbprint;
+	call->destination = a->destination;
+	a->thumbprint = a->destination = NULL;
+	if (call->asker->kind == HBT_PEER_CONNECTION_WORKER) {
+		hbt_holders_seen(call->calls->env.holders,
+		                 call->from_thumbprint);
+		call->from = a->address;
+		a->address = NULL;
+	} else {
 		call->from = strdup(call->asker->name);
-	else if (asprintf(&call->from, "%s%s%s", address,
-	                  a->thumbprint != NULL ? " " : "",
-	                  a->thumbprint != NULL ? a->thumbprint : "") < 0)
-		call->from = NULL;
+	}
 }
 
 /* Everything is there: makes the call and routes it. Takes m over. */
 static void start(struct hbt_calls *calls, struct hbt_link *link,
                   struct hbt_ipc_msg *msg, struct hbt_message *m,
-                  const struct ask *a)
+                  struct ask *a)
 {
 	struct hbt_call *call = hbt_call_new(calls, link, msg->id);
 	struct hbt_queue *shared = NULL;
@@ -282,8 +287,7 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
 		return;
 	}
 	call->pending.msg = m;
-	if (hbt_audit_wants_calls())
-		note_asker(call, a);
+	note_asker(call, a);
 	call->bytes = m->deflated_len;
 	if (m->env.n_streams > 0)
 		rc = msg->fd < 0 ? HALIBUT_ELIMIT

@@ -3,8 +3,12 @@
 #define HBT_MASTER_CALLS_PRIVATE_H
 
 #include "master/calls.h"
+#include "base/slots.h"
 #include "master/hash.h"
+#include "master/past_calls.h"
 #include "queue/queue.h"
+
+#define HBT_CALL_CARRIER_TEXT 48
 
 enum hbt_call_state {
 	CALL_NEW,     /* nobody but us knows of it */
@@ -24,8 +28,18 @@ struct hbt_call {
 	struct hbt_subscriber *subscriber; /* that has it, or NULL */
 	struct hbt_hosted_taker *hosted;   /* that has it, or NULL */
 	struct hbt_pending pending;        /* msg and streams, for all calls */
-	char *from;                 /* for the audit log; NULL: not wanted */
-	int64_t since_ms;           /* the same */
+	/* Who asked: an address, or the name of a process; and a certificate,
+	 * or NULL. */
+	char *from, *from_thumbprint;
+	char *destination; /* as it was asked for; NULL: as msg says */
+	char carried_by[HBT_CALL_CARRIER_TEXT]; /* the last one; "": nobody */
+	uint32_t carried_on; /* its number of the connection; 0: of none */
+	uint64_t number;     /* the how manieth call of this node it is */
+	/* Of hbt_now_us(). taken: 0 until somebody has it. */
+	int64_t since_us, taken_us, phase_us;
+	uint8_t phase; /* enum hbt_call_phase */
+	bool found_busy; /* it waits because all connections are at work */
+	uint32_t slot;
 	size_t bytes;               /* as counted among those that wait */
 	struct event *cancel_timer; /* the carrier was asked to give it up */
 	UT_hash_handle by_asker, by_carrier;
@@ -37,6 +51,9 @@ struct hbt_calls {
 	const struct hbt_config *cfg;
 	struct hbt_calls_counts counts;
 	TAILQ_HEAD(, hbt_call) all;
+	struct hbt_slots slots; /* of all: for walks in steps */
+	struct hbt_past_calls *past;
+	uint64_t last_number;
 	bool stopping;
 };
 
@@ -48,6 +65,15 @@ struct hbt_call *hbt_call_asked(struct hbt_link *link, uint32_t id);
 
 /* The one place where a call changes state, and the counts with it. */
 void hbt_call_set_state(struct hbt_call *call, enum hbt_call_state to);
+
+/* calls_rows.c. How long it waited for a taker, up to now or until it had
+ * one. */
+int64_t hbt_call_waited_us(const struct hbt_call *call);
+/* It is over: for the histograms, the past calls and the audit log. err NULL:
+ * it was answered. */
+void hbt_call_note_end(struct hbt_call *call, const struct halibut_error *err);
+/* CALL_PHASE of its carrier. */
+int hbt_call_on_phase(struct hbt_call *call, struct hbt_ipc_msg *msg);
 
 /* Ends it, through its queue if it is taken from one. */
 void hbt_call_fail(struct hbt_call *call, const struct halibut_error *err);

@@ -2,6 +2,7 @@
 #include "master/config_private.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,20 @@ static int read_file(const char *path, char **text, struct halibut_error *err)
 	return rc;
 }
 
+/* As sha256sum has it; text has one line end more than the file. */
+static void note_file(struct hbt_config *cfg, const char *text)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	cfg->read_at = time(NULL);
+	if (EVP_Digest(text, strlen(text) - 1, digest, &len, EVP_sha256(),
+	               NULL) != 1)
+		len = 0;
+	for (unsigned i = 0; i < len && 2 * i + 2 < sizeof(cfg->sha256); i++)
+		snprintf(cfg->sha256 + 2 * i, 3, "%02x", digest[i]);
+}
+
 static int parse_text(cfg_t *parser, const char *path, const char *text,
                       struct halibut_error *err)
 {
@@ -304,6 +319,7 @@ int hbt_config_load(struct hbt_config **out, const char *path,
 	}
 	if ((rc = read_file(path, &text, err)) != HALIBUT_OK)
 		goto out;
+	note_file(cfg, text);
 	if ((rc = parse_text(parser, path, text, err)) != HALIBUT_OK)
 		goto out;
 	if ((rc = build(cfg, parser, err)) != HALIBUT_OK)

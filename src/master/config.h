@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 #include "base/error.h"
 #include "base/limits.h"
 #include "ipc/proto.h"
@@ -43,6 +44,8 @@ struct hbt_queue_endpoint {
 
 struct hbt_config {
 	char *path; /* of the file */
+	char sha256[65]; /* of the file as it was read, as text */
+	time_t read_at;
 	char *node;
 	struct hbt_strings listen;
 	char *certificate, *key;
@@ -86,6 +89,7 @@ struct hbt_config {
 	bool audit_calls;
 
 	int listen_backlog;  /* 0: as large as the system allows */
+	int64_t slow_call_time_ms; /* 0: none is */
 	int max_connections; /* 0: as many as descriptors allow */
 	int max_handshakes;  /* at work; 0: HBT_HANDSHAKES_A_LOOP a worker */
 	int max_handshakes_per_second; /* 0: no limit */

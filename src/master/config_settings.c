@@ -139,6 +139,7 @@ const struct hbt_setting hbt_config_table[] = {
 	TEXT("log_format", log_format, "auto", check_log_format),
 
 	COUNT("listen_backlog", listen_backlog, 0, 1000000, "0"),
+	TIME("slow_call_time", slow_call_time_ms, 0, DAY, "5s"),
 	COUNT("max_connections", max_connections, 0, 10000000, "0"),
 	COUNT("max_handshakes", max_handshakes, 0, 1000000, "0"),
 	COUNT("max_handshakes_per_second", max_handshakes_per_second, 0,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "ipc/vitals.h"
 #include "master/logs.h"
 #include "master/master.h"
 #include "master/online.h"
@@ -126,6 +127,7 @@ int main(int argc, char **argv)
 
 	hbt_systemd_init();
 	hbt_log_begin("master");
+	hbt_vitals_begin();
 	rc = hbt_config_load(&cfg, options.config, &err);
 	if (rc == HALIBUT_OK && options.test) {
 		rc = test(cfg, &err);

@@ -14,6 +14,7 @@
 #include "master/audit.h"
 #include "master/logs.h"
 #include "master/systemd.h"
+#include "master/tables.h"
 
 #define TRIM_INTERVAL_S 60
 #define TRIM_IDLE_MS (10 * 60 * 1000)
@@ -38,7 +39,7 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 }
 
 /* Here, so that it is one line however many workers refuse. */
-static int log_refusal(const struct hbt_ipc_msg *msg)
+static int on_refused(struct hbt_master *m, const struct hbt_ipc_msg *msg)
 {
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 	char *peer = hbt_rd_strdup(&r);
@@ -46,8 +47,10 @@ static int log_refusal(const struct hbt_ipc_msg *msg)
 	char *reason = hbt_rd_strdup(&r);
 	int rc = hbt_rd_finish(&r);
 
-	if (rc == HALIBUT_OK && peer != NULL && reason != NULL)
+	if (rc == HALIBUT_OK && peer != NULL && reason != NULL) {
 		hbt_log_refusal(peer, thumbprint, reason);
+		hbt_refused_add(m->refused, peer, thumbprint, reason);
+	}
 	free(peer);
 	free(thumbprint);
 	free(reason);
@@ -84,6 +87,7 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_FAIL:
 	case HBT_IPC_CANCEL:
 	case HBT_IPC_RETURN:
+	case HBT_IPC_CALL_PHASE:
 		return hbt_calls_message(m->calls, &w->link, msg);
 	case HBT_IPC_SUBSCRIBE:
 	case HBT_IPC_UNSUBSCRIBE:
@@ -96,6 +100,9 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_STATS:
 		hbt_dispatch_review(m);
 		return HALIBUT_OK;
+	case HBT_IPC_ROWS_ASK:
+	case HBT_IPC_ROWS:
+		return hbt_rows_message(m->rows, &w->link, msg);
 	case HBT_IPC_LOG_LINE:
 		hbt_logs_pass_on(msg->data, msg->len);
 		return HALIBUT_OK;
@@ -103,14 +110,12 @@ static int worker_message(void *arg, struct hbt_worker *w,
 		if (w->link.kind != HBT_PEER_QUEUE_WORKER)
 			return HALIBUT_EPROTO;
 		return on_queue_state(m, msg);
-	case HBT_IPC_ROWS_ASK: /* TEMP */
-		return hbt_page_refuse(w->link.ipc, msg->id);
 	case HBT_IPC_DOCUMENT:
 		if (w->link.kind != HBT_PEER_STATUS_WORKER)
 			return HALIBUT_EPROTO;
 		return hbt_documents_answer(m->documents, msg);
 	case HBT_IPC_REFUSED:
-		return log_refusal(msg);
+		return on_refused(m, msg);
 	default:
 		return HALIBUT_EPROTO;
 	}
@@ -118,6 +123,7 @@ static int worker_message(void *arg, struct hbt_worker *w,
 
 static void forget_link(struct hbt_master *m, struct hbt_link *link)
 {
+	hbt_rows_link_gone(m->rows, link);
 	hbt_subscriptions_link_gone(m->subscriptions, link);
 	hbt_calls_link_gone(m->calls, link);
 }
@@ -299,6 +305,7 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	hbt_subscriptions_trim(m->subscriptions);
 	hbt_switchboard_trim(m->switchboard, TRIM_IDLE_MS);
 }
 
@@ -327,6 +334,11 @@ static int make_switchboard(struct hbt_master *m)
 		.host = hbt_dispatch_host,
 		.arg = m,
 	};
+	const struct hbt_rows_env rows_env = {
+		.worker = hbt_tables_worker,
+		.fill = hbt_tables_fill,
+		.arg = m,
+	};
 	struct hbt_calls_env with_queues = env;
 
 	if (m->cfg->shares &&
@@ -338,9 +350,17 @@ static int make_switchboard(struct hbt_master *m)
 		m->base, m->share != NULL ? hbt_share_queue : NULL, m->share);
 	if (m->switchboard == NULL)
 		return HALIBUT_ENOMEM;
+	m->rows = hbt_rows_new(&rows_env);
+	m->refused = hbt_refused_new();
+	m->holders = hbt_holders_new();
+	if (m->rows == NULL || m->refused == NULL || m->holders == NULL)
+		return HALIBUT_ENOMEM;
+	m->subscriptions = hbt_subscriptions_new(m->switchboard, m->refused,
+	                                         m->holders);
 	with_queues.share = m->share;
 	with_queues.switchboard = m->switchboard;
-	m->subscriptions = hbt_subscriptions_new(m->switchboard);
+	with_queues.subscriptions = m->subscriptions;
+	with_queues.holders = m->holders;
 	m->calls = hbt_calls_new(&with_queues);
 	m->hosted = hbt_hosted_new(m->switchboard, hbt_dispatch_host, m);
 	if (m->subscriptions == NULL || m->calls == NULL || m->hosted == NULL)
@@ -511,6 +531,9 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_calls_free(&m->calls);
 	hbt_hosted_free(&m->hosted);
 	hbt_subscriptions_free(&m->subscriptions);
+	hbt_holders_free(&m->holders);
+	hbt_refused_free(&m->refused);
+	hbt_rows_free(&m->rows);
 	hbt_switchboard_free(&m->switchboard);
 	hbt_share_free(&m->share);
 	json_decref(m->queue_state);

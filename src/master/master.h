@@ -11,8 +11,11 @@
 #include "master/control.h"
 #include "master/credentials.h"
 #include "master/documents.h"
+#include "master/holders.h"
 #include "master/hosted.h"
 #include "master/listen.h"
+#include "master/refused.h"
+#include "master/rows.h"
 #include "master/share.h"
 #include "master/status_port.h"
 #include "master/subscriptions.h"
@@ -36,10 +39,13 @@ struct hbt_master {
 	struct hbt_share *share; /* NULL: no section redis */
 	struct hbt_switchboard *switchboard;
 	struct hbt_hosted *hosted;
+	struct hbt_refused *refused;
+	struct hbt_holders *holders;
 	struct hbt_subscriptions *subscriptions;
 	struct hbt_calls *calls;
 	struct hbt_listeners *listeners; /* NULL while stopping */
 	struct hbt_workers *workers;
+	struct hbt_rows *rows;
 	struct hbt_control *control;
 	struct hbt_status_port *status_port;
 	struct hbt_documents *documents;
@@ -57,8 +63,9 @@ struct hbt_master {
 	time_t started;
 	int64_t started_ms;
 	uint64_t accepted;
-	uint64_t reloads;
+	uint64_t reloads, reloads_failed;
 	char *reload_error; /* of the last one; NULL: it went well */
+	time_t reload_error_at; /* 0: it went well */
 };
 
 /* master.c. On failure *out is NULL and err says why; takes cfg over. */
@@ -95,6 +102,10 @@ int hbt_master_reload(struct hbt_master *m, const char *who,
 /* The texts that the configuration names by path. */
 int hbt_master_load_texts(struct hbt_master *m, const struct hbt_config *cfg,
                           struct halibut_error *err);
+
+/* node.c: the row of HBT_TABLE_NODE, and what is counted in it. */
+json_t *hbt_node_document(const struct hbt_master *m);
+void hbt_node_stats(const struct hbt_master *m, struct hbt_node_stats *s);
 
 /* status.c: a new reference, or NULL without memory. */
 json_t *hbt_status(struct hbt_master *m);

@@ -91,6 +91,8 @@ static void swap_lists(struct hbt_config *to, struct hbt_config *from)
 {
 	const struct hbt_config was = *to;
 
+	memcpy(to->sha256, from->sha256, sizeof(to->sha256));
+	to->read_at = from->read_at;
 	to->trust = from->trust;
 	to->trust_file = from->trust_file;
 	to->trust_added_file = from->trust_added_file;
@@ -124,7 +126,9 @@ static void remember(struct hbt_master *m, const struct halibut_error *err)
 {
 	free(m->reload_error);
 	m->reload_error = err != NULL ? strdup(err->message) : NULL;
+	m->reload_error_at = err != NULL ? time(NULL) : 0;
 	m->reloads++;
+	m->reloads_failed += err != NULL;
 }
 
 static int reload(struct hbt_master *m, const char *who,

@@ -1,22 +1,55 @@
 #include "master/subscriptions.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
 #include "base/log_limit.h"
+#include "base/timespan.h"
+#include "base/unix_time.h"
 #include "master/calls_private.h"
+
+/* How long, and how many, are remembered without a connection. */
+#define REMEMBER_MS ((int64_t)24 * 3600 * 1000)
+#define REMEMBER_MOST 10000
+#define TRIM_AT_ONCE 1000
+
+/* A request that finds all connections busy and waits longer than a turn of
+ * one would take; as many of them in as long are a hint. */
+#define BUSY_WAIT_US 100000
+#define BUSY_WAITS 5
+#define BUSY_SPAN_MS ((int64_t)10 * 60 * 1000)
+
+/* A certificate with which connections claim an endpoint. */
+struct claim {
+	struct hbt_holder *holder;
+	uint32_t connections;
+};
 
 /* All connections of one endpoint. */
 struct subscription {
 	struct hbt_queue *queue; /* one of its users */
 	size_t connections, busy;
+	struct claim *claims; /* one nearly always */
+	unsigned n_claims;
+	uint64_t waited_busy;
+	int64_t waited_busy_ms; /* the last one */
+	int64_t span_ms;        /* when a span began, in which there were */
+	unsigned in_span;
+	int64_t left_ms; /* when the last connection went */
+	TAILQ_ENTRY(subscription) link; /* while it has none */
 	UT_hash_handle hh; /* by the address of the queue */
 };
 
 struct hbt_subscriptions {
 	struct hbt_switchboard *switchboard;
+	struct hbt_refused *refused;
+	struct hbt_holders *holders;
 	const struct hbt_config *cfg;
 	struct subscription *list;
+	TAILQ_HEAD(, subscription) left; /* the longest first */
+	size_t n_left;
 };
 
 /*
@@ -27,6 +60,7 @@ struct hbt_subscriber {
 	struct hbt_taker taker;
 	struct hbt_subscriptions *subs;
 	struct subscription *subscription;
+	struct hbt_holder *holder; /* NULL without memory */
 	struct hbt_link *link;
 	uint32_t connection; /* the worker's number of it */
 	bool busy;           /* has a call */
@@ -57,24 +91,88 @@ static struct subscription *find_or_make(struct hbt_subscriptions *subs,
 		return NULL;
 	}
 	q->users++;
+	TAILQ_INSERT_TAIL(&subs->left, s, link);
+	subs->n_left++;
 	return s;
 }
 
-static void free_if_unused(struct hbt_subscriptions *subs,
-                           struct subscription *s)
+static void forget(struct hbt_subscriptions *subs, struct subscription *s)
 {
-	if (s->connections > 0)
-		return;
+	TAILQ_REMOVE(&subs->left, s, link);
+	subs->n_left--;
 	HASH_DEL(subs->list, s);
 	s->queue->users--;
+	free(s->claims);
 	free(s);
+}
+
+/* One that never had a connection is not worth remembering. */
+static void forget_if_new(struct hbt_subscriptions *subs,
+                          struct subscription *s)
+{
+	if (s->connections == 0 && s->left_ms == 0)
+		forget(subs, s);
+}
+
+static void claim(struct subscription *s, struct hbt_holder *holder)
+{
+	struct claim *more;
+
+	if (holder == NULL)
+		return;
+	for (unsigned i = 0; i < s->n_claims; i++) {
+		if (s->claims[i].holder == holder) {
+			s->claims[i].connections++;
+			return;
+		}
+	}
+	more = reallocarray(s->claims, s->n_claims + 1, sizeof(*more));
+	if (more == NULL)
+		return;
+	s->claims = more;
+	more[s->n_claims++] = (struct claim){holder, 1};
+}
+
+static void unclaim(struct subscription *s, const struct hbt_holder *holder)
+{
+	for (unsigned i = 0; i < s->n_claims; i++) {
+		if (s->claims[i].holder != holder)
+			continue;
+		if (--s->claims[i].connections == 0)
+			s->claims[i] = s->claims[--s->n_claims];
+		return;
+	}
+}
+
+static void enter(struct hbt_subscriber *s, const char *thumbprint)
+{
+	struct subscription *to = s->subscription;
+
+	if (to->connections++ == 0) {
+		TAILQ_REMOVE(&s->subs->left, to, link);
+		s->subs->n_left--;
+	}
+	s->holder = hbt_holders_enter(s->subs->holders, thumbprint);
+	claim(to, s->holder);
+}
+
+static void leave(struct hbt_subscriber *s)
+{
+	struct subscription *from = s->subscription;
+
+	unclaim(from, s->holder);
+	hbt_holders_leave(s->subs->holders, s->holder);
+	if (--from->connections > 0)
+		return;
+	from->left_ms = hbt_now_ms();
+	TAILQ_INSERT_TAIL(&s->subs->left, from, link);
+	s->subs->n_left++;
 }
 
 static void subscriber_free(struct hbt_subscriber *s)
 {
 	hbt_queue_withdraw(&s->taker);
-	s->subscription->connections--;
-	free_if_unused(s->subs, s->subscription);
+	leave(s);
 	free(s);
 }
 
@@ -116,6 +214,22 @@ static void put_connection(struct hbt_wr *w, const void *target)
 	hbt_wr_u32(w, *(const uint32_t *)target);
 }
 
+/* Would one more connection have taken it sooner? */
+static void note_wait(struct subscription *s, const struct hbt_call *call)
+{
+	int64_t now = hbt_now_ms();
+
+	if (!call->found_busy || hbt_call_waited_us(call) < BUSY_WAIT_US)
+		return;
+	if (now - s->span_ms > BUSY_SPAN_MS) {
+		s->span_ms = now;
+		s->in_span = 0;
+	}
+	s->in_span++;
+	s->waited_busy++;
+	s->waited_busy_ms = now;
+}
+
 static void deliver(struct hbt_taker *t, struct hbt_pending *p)
 {
 	struct hbt_subscriber *s = self(t);
@@ -127,6 +241,8 @@ static void deliver(struct hbt_taker *t, struct hbt_pending *p)
 	if (rc == HALIBUT_OK) {
 		set_busy(s, true);
 		call->subscriber = s;
+		call->carried_on = s->connection;
+		note_wait(s->subscription, call);
 		return;
 	}
 	hbt_error_set(&err, rc,
@@ -176,7 +292,7 @@ static struct hbt_subscriber *subscriber(struct hbt_link *link, uint32_t id)
 }
 
 static bool add(struct hbt_subscriptions *subs, struct hbt_link *link,
-                uint32_t id, struct subscription *to)
+                uint32_t id, struct subscription *to, const char *thumbprint)
 {
 	struct hbt_subscriber *s = calloc(1, sizeof(*s));
 
@@ -193,14 +309,29 @@ static bool add(struct hbt_subscriptions *subs, struct hbt_link *link,
 		free(s);
 		return false;
 	}
-	to->connections++;
+	enter(s, thumbprint);
 	return true;
+}
+
+static void refuse(struct hbt_subscriptions *subs, const char *peer,
+                   const char *thumbprint, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+static void refuse(struct hbt_subscriptions *subs, const char *peer,
+                   const char *thumbprint, const char *fmt, ...)
+{
+	char reason[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	hbt_refused_add(subs->refused, peer, thumbprint, reason);
 }
 
 /* May this connection subscribe? It is counted if so. */
 static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
-                  uint32_t id, const char *uri, const char *peer,
-                  uint32_t limit)
+                  uint32_t id, const char *uri, const char *thumbprint,
+                  const char *peer, uint32_t limit)
 {
 	struct hbt_queue *q = hbt_switchboard_queue(subs->switchboard, uri);
 	struct subscription *to = q != NULL ? find_or_make(subs, q) : NULL;
@@ -213,9 +344,11 @@ static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 		            "%s: subscription of %s refused: \"%s\" is no "
 		            "poll:// URI",
 		            link->name, peer, uri);
+		refuse(subs, peer, thumbprint,
+		       "its subscription \"%s\" is no poll:// URI", uri);
 		return false;
 	}
-	if (limit > 0 && to->connections >= limit)
+	if (limit > 0 && to->connections >= limit) {
 		log_limited(uri, HBT_LOG_WARNING,
 		            LOG_ABOUT(.event = "subscription_refused",
 		                      .peer = peer, .endpoint = q->key,
@@ -226,10 +359,15 @@ static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 		            "subscription %s; it was refused. See "
 		            "max_connections_per_subscription",
 		            link->name, peer, limit, q->key);
-	else
-		allowed = add(subs, link, id, to);
+		refuse(subs, peer, thumbprint,
+		       "%s has as many connections as "
+		       "max_connections_per_subscription allows",
+		       q->key);
+	} else {
+		allowed = add(subs, link, id, to, thumbprint);
+	}
 	if (!allowed)
-		free_if_unused(subs, to);
+		forget_if_new(subs, to);
 	return allowed;
 }
 
@@ -250,7 +388,8 @@ static int on_subscribe(struct hbt_subscriptions *subs, struct hbt_link *link,
 	if (rc == HALIBUT_OK)
 		reply(link, msg->id,
 		      uri != NULL && peer != NULL &&
-		              admit(subs, link, msg->id, uri, peer, limit),
+		              admit(subs, link, msg->id, uri, thumbprint, peer,
+		                    limit),
 		      limit);
 	free(uri);
 	free(thumbprint);
@@ -302,29 +441,88 @@ void hbt_subscriptions_link_gone(struct hbt_subscriptions *subs,
 		remove_subscriber(link->subscribers);
 }
 
-void hbt_subscriptions_count(const struct hbt_subscriptions *subs,
-                             const struct hbt_queue *q, size_t *connections,
-                             size_t *busy)
+static void list_claims(const struct subscription *s, char *text, size_t size)
+{
+	char hex[HBT_SHA1_TEXT];
+	size_t len = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < s->n_claims; i++) {
+		if (len + HBT_SHA1_TEXT + (len > 0) > size)
+			return;
+		hbt_sha1_format(s->claims[i].holder->sha1, hex);
+		len += (size_t)snprintf(text + len, size - len, "%s%s",
+		                        len > 0 ? " " : "", hex);
+	}
+}
+
+void hbt_subscriptions_facts(const struct hbt_subscriptions *subs,
+                             const struct hbt_queue *q,
+                             struct hbt_subscription_facts *facts)
+{
+	const struct subscription *s = find(subs, q);
+	int64_t now = hbt_now_ms();
+
+	memset(facts, 0, sizeof(*facts));
+	if (s == NULL)
+		return;
+	facts->connections = s->connections;
+	facts->busy = s->busy;
+	facts->last_seen_at = s->connections > 0 ? hbt_unix_ms()
+	                                         : hbt_unix_ms_of(s->left_ms);
+	facts->machines = s->n_claims;
+	list_claims(s, facts->thumbprints, sizeof(facts->thumbprints));
+	facts->waited_busy = s->waited_busy;
+	facts->waited_busy_at = hbt_unix_ms_of(s->waited_busy_ms);
+	facts->wants_connections = s->in_span >= BUSY_WAITS &&
+	                           now - s->waited_busy_ms < BUSY_SPAN_MS;
+}
+
+bool hbt_subscriptions_has(const struct hbt_subscriptions *subs,
+                           const struct hbt_queue *q)
 {
 	const struct subscription *s = find(subs, q);
 
-	*connections = s != NULL ? s->connections : 0;
-	*busy = s != NULL ? s->busy : 0;
+	return s != NULL && s->connections > 0;
 }
 
-struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb)
+void hbt_subscriptions_trim(struct hbt_subscriptions *subs)
+{
+	int64_t since = hbt_now_ms() - REMEMBER_MS;
+	struct subscription *s;
+
+	for (int i = 0; i < TRIM_AT_ONCE &&
+	                (s = TAILQ_FIRST(&subs->left)) != NULL &&
+	                (s->left_ms < since || subs->n_left > REMEMBER_MOST);
+	     i++)
+		forget(subs, s);
+}
+
+struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb,
+                                                struct hbt_refused *refused,
+                                                struct hbt_holders *holders)
 {
 	struct hbt_subscriptions *subs = calloc(1, sizeof(*subs));
 
-	if (subs != NULL)
-		subs->switchboard = sb;
+	if (subs == NULL)
+		return NULL;
+	subs->switchboard = sb;
+	subs->refused = refused;
+	subs->holders = holders;
+	TAILQ_INIT(&subs->left);
 	return subs;
 }
 
-void hbt_subscriptions_free(struct hbt_subscriptions **subs)
+void hbt_subscriptions_free(struct hbt_subscriptions **at)
 {
-	free(*subs);
-	*subs = NULL;
+	struct hbt_subscriptions *subs = *at;
+
+	*at = NULL;
+	if (subs == NULL)
+		return;
+	while (!TAILQ_EMPTY(&subs->left))
+		forget(subs, TAILQ_FIRST(&subs->left));
+	free(subs);
 }
 
 void hbt_subscriptions_configure(struct hbt_subscriptions *subs,

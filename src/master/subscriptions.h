@@ -7,12 +7,17 @@
 #define HBT_MASTER_SUBSCRIPTIONS_H
 
 #include "master/config.h"
+#include "master/holders.h"
 #include "master/link.h"
+#include "master/refused.h"
 #include "queue/switchboard.h"
 
 struct hbt_subscriptions;
 
-struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb);
+/* refused and holders outlive it. */
+struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb,
+                                                struct hbt_refused *refused,
+                                                struct hbt_holders *holders);
 /* After all links are gone. */
 void hbt_subscriptions_free(struct hbt_subscriptions **subs);
 /* limit: connections a subscription; 0: none. For those that come. */
@@ -29,9 +34,29 @@ int hbt_subscriptions_message(struct hbt_subscriptions *subs,
 void hbt_subscriptions_link_gone(struct hbt_subscriptions *subs,
                                  struct hbt_link *link);
 
-/* The number of connections, and of those at work, of the queue's endpoint. */
-void hbt_subscriptions_count(const struct hbt_subscriptions *subs,
-                             const struct hbt_queue *q, size_t *connections,
-                             size_t *busy);
+/* What is known of the polling connections of a queue's endpoint. */
+struct hbt_subscription_facts {
+	size_t connections, busy;
+	int64_t last_seen_at; /* Unix time in ms; 0: never */
+	unsigned machines;    /* certificates that claim it now */
+	char thumbprints[4 * 41]; /* some of them */
+	uint64_t waited_busy; /* requests that waited, as all were busy */
+	int64_t waited_busy_at;
+	bool wants_connections; /* that happened often of late */
+};
+void hbt_subscriptions_facts(const struct hbt_subscriptions *subs,
+                             const struct hbt_queue *q,
+                             struct hbt_subscription_facts *facts);
+
+/* Has the endpoint connections, so that whoever waits for one waits because
+ * all are busy? */
+bool hbt_subscriptions_has(const struct hbt_subscriptions *subs,
+                           const struct hbt_queue *q);
+
+/*
+ * Endpoints without connections are remembered for a day, and not too many of
+ * them; this forgets the others. Now and then, from the loop.
+ */
+void hbt_subscriptions_trim(struct hbt_subscriptions *subs);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include "base/log.h"
 #include "base/timespan.h"
+#include "base/unix_time.h"
 #include "master/config_units.h"
 #include "store/child.h"
 
@@ -176,6 +177,8 @@ static void rest_or_go(struct hbt_worker *w)
 	char how[96];
 
 	describe_exit(w, how, sizeof(how));
+	memcpy(w->last_exit, how, sizeof(w->last_exit));
+	w->last_exit_at = hbt_unix_ms();
 	if (expected) {
 		log_event(HBT_LOG_INFO,
 		          LOG_ABOUT(.event = "worker_stopped", .reason = how),

@@ -30,6 +30,8 @@ struct hbt_worker {
 	enum hbt_worker_state state;
 	pid_t pid;       /* 0: none, or reaped */
 	int exit_status; /* of the last process, as waitpid() gives it */
+	char last_exit[96]; /* the same, in words; "": none ended yet */
+	int64_t last_exit_at; /* Unix time in ms */
 	unsigned restarts;
 	unsigned ends_in_a_row; /* each within a minute of its start */
 	int64_t started_ms, heard_ms;

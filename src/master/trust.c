@@ -222,13 +222,21 @@ static int compare_key(const void *sha1, const void *one)
 const struct hbt_trusted *hbt_trust_find(const struct hbt_trust *t,
                                          const char *hex)
 {
-	char digits[HBT_THUMBPRINT_TEXT];
 	uint8_t sha1[HBT_SHA1_LEN];
 
-	if (t->n == 0 || !hbt_thumbprint_parse(hex, digits))
+	if (t->n == 0 || !hbt_sha1_parse(hex, sha1))
 		return NULL;
-	parse_hex(digits, sha1);
 	return bsearch(sha1, t->list, t->n, sizeof(*t->list), compare_key);
+}
+
+bool hbt_sha1_parse(const char *hex, uint8_t sha1[HBT_SHA1_LEN])
+{
+	char digits[HBT_THUMBPRINT_TEXT];
+
+	if (!hbt_thumbprint_parse(hex, digits))
+		return false;
+	parse_hex(digits, sha1);
+	return true;
 }
 
 void hbt_sha1_format(const uint8_t sha1[HBT_SHA1_LEN], char hex[HBT_SHA1_TEXT])

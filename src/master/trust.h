@@ -49,6 +49,8 @@ void hbt_trust_fini(struct hbt_trust *t);
 /* 40 hexadecimal digits; NULL: it is not trusted. */
 const struct hbt_trusted *hbt_trust_find(const struct hbt_trust *t,
                                          const char *hex);
+/* 40 hexadecimal digits, or false. */
+bool hbt_sha1_parse(const char *hex, uint8_t sha1[HBT_SHA1_LEN]);
 /* Upper case. */
 void hbt_sha1_format(const uint8_t sha1[HBT_SHA1_LEN],
                      char hex[HBT_SHA1_TEXT]);

@@ -82,6 +82,22 @@ static const char *tls_reason(const struct hbt_conn *c)
 	return reason != NULL ? reason : "unknown error";
 }
 
+/* Who dialled us and then refuses expects somebody else, as a rule. */
+static void hint_at_expectation(const struct hbt_conn *c,
+                                char text[HBT_HINT_TEXT])
+{
+	X509 *own = c->ssl == NULL ? NULL : SSL_get_certificate(c->ssl);
+	char thumbprint[HBT_THUMBPRINT_TEXT];
+
+	if (c->dialled || own == NULL)
+		return;
+	hbt_thumbprint(own, thumbprint);
+	snprintf(text, HBT_HINT_TEXT,
+	         ". It may expect another certificate than ours, which has "
+	         "the thumbprint %s",
+	         thumbprint);
+}
+
 static bool is_alert(unsigned long error)
 {
 	return ERR_GET_LIB(error) == ERR_LIB_SSL &&
@@ -169,10 +185,11 @@ void conn_fail_handshake(struct hbt_conn *c)
 		          peer, why);
 	else if (what != NULL)
 		conn_fail(c, HALIBUT_ETLS, "%s sent %s", peer, what);
-	else if (is_alert(c->tls_error))
+	else if (is_alert(c->tls_error)) {
+		hint_at_expectation(c, why);
 		conn_fail(c, HALIBUT_ETLS, "%s refused the TLS handshake: %s%s",
 		          peer, tls_reason(c), why);
-	else
+	} else
 		conn_fail(c, HALIBUT_ETLS, "TLS handshake with %c%s failed: %s",
 		          peer[0] == 'T' ? 't' : peer[0], peer + 1,
 		          tls_reason(c));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/slots.h"
 #include "base/timespan.h"
 #include "base/uri.h"
 
@@ -15,6 +16,7 @@
 struct place {
 	struct hbt_queue *queue;
 	int64_t used_ms; /* when it was asked for, or seen in use */
+	uint32_t slot;
 	UT_hash_handle hh;
 };
 
@@ -22,6 +24,7 @@ struct hbt_switchboard {
 	hbt_queue_factory factory;
 	void *arg;
 	struct place *places;
+	struct hbt_slots slots; /* of places: for walks in steps */
 	bool closing; /* makes no queues any more */
 };
 
@@ -48,6 +51,7 @@ static void remove_place(struct hbt_switchboard *sb, struct place *place)
 	struct hbt_queue *queue = place->queue;
 
 	HASH_DEL(sb->places, place);
+	hbt_slots_remove(&sb->slots, place->slot);
 	free(place);
 	hbt_queue_free(&queue);
 }
@@ -61,6 +65,7 @@ void hbt_switchboard_free(struct hbt_switchboard **sbp)
 	sb->closing = true;
 	while (sb->places != NULL)
 		remove_place(sb, sb->places);
+	hbt_slots_fini(&sb->slots);
 	free(sb);
 	*sbp = NULL;
 }
@@ -71,13 +76,19 @@ static struct place *add_place(struct hbt_switchboard *sb, const char *key)
 
 	if (place == NULL)
 		return NULL;
+	if (hbt_slots_add(&sb->slots, place, &place->slot) != HALIBUT_OK) {
+		free(place);
+		return NULL;
+	}
 	if ((place->queue = sb->factory(sb->arg, key)) == NULL) {
+		hbt_slots_remove(&sb->slots, place->slot);
 		free(place);
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, sb->places, place->queue->key,
 	                strlen(place->queue->key), place);
 	if (place->hh.tbl == NULL) { /* no memory for it */
+		hbt_slots_remove(&sb->slots, place->slot);
 		hbt_queue_free(&place->queue);
 		free(place);
 		return NULL;
@@ -119,6 +130,23 @@ void hbt_switchboard_each(struct hbt_switchboard *sb,
 {
 	for (struct place *p = sb->places; p != NULL; p = p->hh.next)
 		fn(arg, p->queue);
+}
+
+struct hbt_queue *hbt_switchboard_next(const struct hbt_switchboard *sb,
+                                       uint64_t *at)
+{
+	struct place *place = hbt_slots_next(&sb->slots, at);
+
+	return place != NULL ? place->queue : NULL;
+}
+
+struct hbt_queue *hbt_switchboard_find(const struct hbt_switchboard *sb,
+                                       const char *key)
+{
+	struct place *place;
+
+	HASH_FIND_STR(sb->places, key, place);
+	return place != NULL ? place->queue : NULL;
 }
 
 static bool in_use(struct hbt_queue *q)

@@ -35,6 +35,15 @@ void hbt_switchboard_each(struct hbt_switchboard *sb,
                           void (*fn)(void *arg, struct hbt_queue *q),
                           void *arg);
 
+/* The same in steps: the next queue at or behind *at; 0 begins. As
+ * hbt_slots_next(). */
+struct hbt_queue *hbt_switchboard_next(const struct hbt_switchboard *sb,
+                                       uint64_t *at);
+
+/* The queue of a key, or NULL; it is not made, nor counted as used. */
+struct hbt_queue *hbt_switchboard_find(const struct hbt_switchboard *sb,
+                                       const char *key);
+
 /* Frees queues that nobody uses and that were idle for ms: a caller that asks
  * for ever new endpoints must not bloat us. To be called now and then from the
  * loop, not from a callback of a queue. */

@@ -44,11 +44,15 @@ static void tell_failure(const struct hbt_poller *p,
 	                                   ? HBT_LOG_WARNING
 	                                   : HBT_LOG_DEBUG;
 
+	size_t len = strlen(reason);
+
+	if (len > 0 && reason[len - 1] == '.')
+		len--;
 	log_event(level,
 	          LOG_ABOUT(.event = "polling_failed",
 	                    .endpoint = p->endpoint.url, .reason = reason),
-	          "%s: %s. Retrying in %.1f seconds", p->name, reason,
-	          (double)ms / 1000);
+	          "%s: %.*s. Retrying in %.1f seconds", p->name, (int)len,
+	          reason, (double)ms / 1000);
 }
 
 static void tell_success(const struct hbt_poller *p)

@@ -46,6 +46,15 @@ void hbt_message_unref(struct hbt_message **m_p)
 	free(m);
 }
 
+void hbt_message_shed(struct hbt_message *m)
+{
+	if (m == NULL || m->refs > 1)
+		return;
+	free(m->deflated);
+	m->deflated = NULL;
+	m->deflated_len = 0;
+}
+
 struct hbt_message *hbt_message_null(void)
 {
 	/* {"Message": null}, as .NET compresses it: 5.4. */

@@ -58,6 +58,9 @@ struct hbt_message *hbt_message_new(struct hbt_envelope *env,
                                     uint8_t *deflated, size_t len);
 struct hbt_message *hbt_message_ref(struct hbt_message *m);
 void hbt_message_unref(struct hbt_message **m);
+/* Frees the compressed bytes of one that nobody else has a reference to, or
+ * does nothing: its envelope is all that is still of use. NULL allowed. */
+void hbt_message_shed(struct hbt_message *m);
 void hbt_envelope_fini(struct hbt_envelope *env);
 
 /*

@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import zlib
@@ -66,6 +67,21 @@ def refuses(data, pattern, certificate="peer"):
         pass
     node.wait_log(pattern, mark)
     peer.close()
+    still_serves()
+
+
+def a_service_that_expects_another_certificate_is_told_apart():
+    mark = len(node.log())
+    service = subprocess.Popen(
+        [os.path.join(g.BUILD, "examples/service"), "--cert",
+         g.Certificate.get("peer").path, "--poll",
+         f"https://127.0.0.1:{node.port}", "--name", "poll://mistaken/",
+         "--thumbprint", g.Certificate.get("stranger").thumbprint],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    node.wait_log("It may expect another certificate than ours, which has the "
+                  "thumbprint " + node.certificate.thumbprint, mark)
+    service.terminate()
+    service.wait(g.PATIENCE)
     still_serves()
 
 

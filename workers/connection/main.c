@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "ipc/sandbox.h"
+#include "ipc/vitals.h"
 #include "worker.h"
 
 static int say_hello(struct worker *w)
@@ -89,6 +90,7 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a spool at its limit is a full disk */
 	hbt_log_begin("worker");
+	hbt_vitals_begin();
 	rc = start(&w);
 	if (rc != 0)
 		log_error("cannot start: %s", halibut_strerror(rc));

@@ -3,6 +3,7 @@
 
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "ipc/vitals.h"
 #include "worker.h"
 
 static void count_connections(struct worker *w)
@@ -42,6 +43,7 @@ static void collect(struct worker *w)
 	s->streams_in = w->env.counts.streams_in;
 	s->stream_bytes_in = w->env.counts.stream_bytes_in;
 	s->spool_bytes = hbt_spool_bytes();
+	hbt_vitals_note(s);
 }
 
 static void tick(evutil_socket_t fd, short what, void *arg)

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "ipc/sandbox.h"
+#include "ipc/vitals.h"
 #include "worker.h"
 
 static void say_hello(struct worker *w)
@@ -51,6 +52,7 @@ int main(int argc, char **argv)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a spool at its limit is a full disk */
 	hbt_log_begin("queue worker");
+	hbt_vitals_begin();
 	/* It starts the operator's programs: stores and wrappers. */
 	if (hbt_sandbox_enter(HBT_SANDBOX_PROGRAMS, &err) != 0) {
 		log_error("cannot start: %s", err.message);

@@ -4,6 +4,7 @@
 
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "ipc/vitals.h"
 #include "worker.h"
 
 #define TRIM_TICKS 60
@@ -101,9 +102,9 @@ static void tell_stats(struct worker *w)
 {
 	struct hbt_wr wr;
 
-	w->stats.calls_in_flight =
-		(uint32_t)(enqueue_busy(w) + collect_busy(w));
+	w->stats.calls_in_flight = enqueue_busy(w) + collect_busy(w);
 	w->stats.spool_bytes = hbt_spool_bytes();
+	hbt_vitals_note(&w->stats);
 	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
 		return;
 	hbt_wr_init(&wr, 4096);

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "ipc/sandbox.h"
+#include "ipc/vitals.h"
 #include "worker.h"
 
 static int check_channel(void)
@@ -49,6 +50,7 @@ int main(void)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	hbt_log_begin("service worker");
+	hbt_vitals_begin();
 
 	if (hbt_sandbox_enter(HBT_SANDBOX_PROGRAMS, &err) != 0) {
 		log_error("cannot start: %s", err.message);

@@ -12,6 +12,7 @@
 #include "base/log_limit.h"
 #include "base/timespan.h"
 #include "ipc/log_order.h"
+#include "ipc/vitals.h"
 #include "call.h"
 #include "intake.h"
 #include "program.h"
@@ -122,6 +123,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	hbt_log_limit_tick(hbt_now_ms());
+	hbt_vitals_note(&svc->stats);
 	if (memcmp(&svc->stats, &svc->told, sizeof(svc->stats)) == 0)
 		return;
 	svc->told = svc->stats;

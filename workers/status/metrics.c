@@ -16,7 +16,6 @@ static const char open_type[] =
 	"application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /* What is being written, and in which of the two forms. */
-static const struct hbt_counter hbt_node_counters[] = {{.name = NULL}}; /* TEMP */
 struct page {
 	struct evbuffer *out;
 	bool open_metrics;

@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "master/audit.h"
 #include "master/calls.h"
 #include "master/subscriptions.h"
 #include "text_file.h"
 
 #define PRINT1 "8A7D5BC0F0F4B4A7A3C1E2D3F4A5B6C7D8E9F0A1"
+#define PRINT2 "0000000000F4B4A7A3C1E2D3F4A5B6C7D8E9F0A1"
 #define MAX_HEARD 32
 
 struct heard {
@@ -47,6 +49,8 @@ struct fixture {
 	struct event_base *base;
 	struct hbt_config *cfg;
 	struct hbt_switchboard *switchboard;
+	struct hbt_refused *refused;
+	struct hbt_holders *holders;
 	struct hbt_subscriptions *subscriptions;
 	struct hbt_calls *calls;
 	struct peer caller, poller, carrier; /* carrier: dials and hosts */
@@ -347,7 +351,10 @@ static int setup(void **state)
 	f->base = env.base = event_base_new();
 	f->switchboard = env.switchboard =
 		hbt_switchboard_new(f->base, NULL, NULL);
-	f->subscriptions = hbt_subscriptions_new(f->switchboard);
+	f->refused = hbt_refused_new();
+	f->holders = env.holders = hbt_holders_new();
+	f->subscriptions = env.subscriptions = hbt_subscriptions_new(
+		f->switchboard, f->refused, f->holders);
 	f->calls = hbt_calls_new(&env);
 	hbt_calls_configure(f->calls, f->cfg);
 	hbt_subscriptions_configure(f->subscriptions, f->cfg);
@@ -384,6 +391,8 @@ static int teardown(void **state)
 	assert_int_equal(n->waiting_bytes, 0);
 	hbt_calls_free(&f->calls);
 	hbt_subscriptions_free(&f->subscriptions);
+	hbt_holders_free(&f->holders);
+	hbt_refused_free(&f->refused);
 	hbt_switchboard_free(&f->switchboard);
 	event_base_free(f->base);
 	hbt_config_free(&f->cfg);
@@ -790,6 +799,278 @@ static void failures_are_counted_by_class(void **state)
 	assert_int_equal(n->in_flight, 0);
 }
 
+/* What the calls tell of themselves */
+
+/* The only row of a table. */
+static void only_row(struct fixture *f, enum hbt_table table, void *row)
+{
+	struct hbt_page page;
+	struct hbt_rd r;
+	uint64_t next = 0;
+
+	hbt_page_init(&page, table);
+	if (table == HBT_TABLE_CALLS)
+		hbt_calls_fill(f->calls, 0, &page, &next);
+	else
+		hbt_calls_fill_past(f->calls, 0, &page, &next);
+	assert_int_equal(page.n, 1);
+	r = hbt_rd_from(page.rows.buf.data, page.rows.buf.len);
+	hbt_row_get(&r, table, row);
+	assert_int_equal(hbt_rd_finish(&r), HALIBUT_OK);
+	hbt_wr_fini(&page.rows);
+}
+
+static void assert_phase(struct fixture *f, const char *phase,
+                         const char *carrier)
+{
+	struct hbt_call_row row;
+
+	only_row(f, HBT_TABLE_CALLS, &row);
+	assert_string_equal(row.phase, phase);
+	if (carrier == NULL)
+		assert_null(row.carrier);
+	else
+		assert_string_equal(row.carrier, carrier);
+	hbt_row_fini(HBT_TABLE_CALLS, &row);
+}
+
+static void say_phase(struct peer *p, uint32_t id, enum hbt_call_phase phase)
+{
+	struct hbt_wr w;
+
+	hbt_wr_init(&w, 16);
+	hbt_wr_u8(&w, (uint8_t)phase);
+	tell(p, HBT_IPC_CALL_PHASE, id, &w, -1);
+}
+
+static void a_call_tells_who_has_it_and_how_far_it_is(void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_call_row row;
+	uint32_t id;
+
+	ask(&f->caller, 5, "poll://abc/");
+	only_row(f, HBT_TABLE_CALLS, &row);
+	assert_string_equal(row.asker, "192.0.2.1:5 " PRINT1);
+	assert_string_equal(row.service, "IEcho");
+	assert_string_equal(row.method, "Say");
+	assert_int_equal(row.request_bytes, 8);
+	assert_int_equal(row.number, 1);
+	hbt_row_fini(HBT_TABLE_CALLS, &row);
+	assert_phase(f, "waiting", NULL);
+	offer(&f->poller, 70, "poll://abc/");
+	id = delivered(&f->poller, 70);
+	assert_phase(f, "taken", "worker 1 (pid 11)");
+	only_row(f, HBT_TABLE_CALLS, &row);
+	assert_int_equal(row.carrier_connection, 70);
+	hbt_row_fini(HBT_TABLE_CALLS, &row);
+	say_phase(&f->poller, id, HBT_PHASE_EXECUTING);
+	assert_phase(f, "executing", "worker 1 (pid 11)");
+	say(&f->poller, HBT_IPC_RETURN, id);
+	assert_phase(f, "waiting", NULL);
+}
+
+static void a_phase_that_is_none_breaks_the_protocol(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t id;
+
+	offer(&f->poller, 70, "poll://abc/");
+	ask(&f->caller, 5, "poll://abc/");
+	id = delivered(&f->poller, 70);
+	say_phase(&f->poller, id, HBT_PHASES);
+	assert_int_equal(f->poller.status, HALIBUT_EPROTO);
+	say_phase(&f->poller, id, HBT_PHASE_WAITING);
+	assert_int_equal(f->poller.status, HALIBUT_EPROTO);
+	say(&f->poller, HBT_IPC_CALL_PHASE, id);
+	assert_int_equal(f->poller.status, HALIBUT_EPROTO);
+	say_phase(&f->poller, 4711, HBT_PHASE_SENDING);
+	assert_int_equal(f->poller.status, HALIBUT_OK);
+}
+
+static void a_dialled_call_that_failed_is_remembered(void **state)
+{
+	struct fixture *f = *state;
+	struct halibut_error err = {0};
+	struct hbt_past_call_row row;
+	struct hbt_wr w;
+	uint32_t id;
+
+	ask(&f->caller, 7, "https://inner:10933/");
+	id = next(&f->carrier, HBT_IPC_CALL)->id;
+	hbt_error_set(&err, HALIBUT_EREFUSED, "nobody listens there");
+	hbt_wr_init(&w, 4096);
+	hbt_ipc_error_put(&w, &err);
+	tell(&f->carrier, HBT_IPC_FAIL, id, &w, -1);
+	halibut_error_clear(&err);
+	only_row(f, HBT_TABLE_PAST_CALLS, &row);
+	assert_string_equal(row.endpoint, "https://inner:10933/");
+	assert_string_equal(row.service, "IEcho");
+	assert_string_equal(row.asker, "192.0.2.1:5 " PRINT1);
+	assert_string_equal(row.carrier, "worker 2 (pid 12)");
+	assert_string_equal(row.error, "EREFUSED");
+	assert_string_equal(row.message, "nobody listens there");
+	assert_false(row.slow);
+	assert_true(row.ended_at >= row.started_at);
+	hbt_row_fini(HBT_TABLE_PAST_CALLS, &row);
+}
+
+static void a_slow_call_is_remembered_though_it_was_answered(void **state)
+{
+	struct fixture *f = *state;
+	const struct hbt_calls_counts *n = hbt_calls_counts(f->calls);
+	struct hbt_past_call_row row;
+
+	f->cfg->slow_call_time_ms = 20;
+	ask(&f->caller, 5, "poll://abc/");
+	usleep(21000);
+	offer(&f->poller, 70, "poll://abc/");
+	answer(&f->poller, delivered(&f->poller, 70));
+	only_row(f, HBT_TABLE_PAST_CALLS, &row);
+	assert_true(row.slow);
+	assert_null(row.error);
+	assert_true(row.waiting_ms >= 20);
+	assert_true(row.total_ms >= row.waiting_ms);
+	hbt_row_fini(HBT_TABLE_PAST_CALLS, &row);
+	assert_int_equal(n->slow, 1);
+	assert_int_equal(n->time_waiting.count, 1);
+	assert_true(n->time_waiting.sum_us >= 20000);
+	assert_int_equal(n->time_executing.count, 1);
+	assert_int_equal(n->time_total.count, 1);
+}
+
+static char audited[4096];
+
+static void keep_line(void *arg, enum hbt_log_level level, const char *line)
+{
+	(void)arg;
+	(void)level;
+	if (strstr(line, " called ") != NULL)
+		snprintf(audited, sizeof(audited), "%s", line);
+}
+
+/* Its message is gone from the master long before it ends. */
+static void a_dialled_call_is_audited(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t id;
+
+	f->cfg->audit_calls = true;
+	assert_int_equal(hbt_audit_open(f->cfg, NULL), HALIBUT_OK);
+	hbt_log_set_sink(keep_line, NULL);
+	ask(&f->caller, 7, "https://inner:10933/");
+	id = next(&f->carrier, HBT_IPC_CALL)->id;
+	answer(&f->carrier, id);
+	next(&f->caller, HBT_IPC_ANSWER);
+	f->cfg->audit_calls = false;
+	assert_int_equal(hbt_audit_open(f->cfg, NULL), HALIBUT_OK);
+	if (strstr(audited, "192.0.2.1:5 " PRINT1 " called Say of IEcho at "
+	                    "https://inner:10933/: answered") == NULL)
+		fail_msg("the audit log says \"%s\"", audited);
+}
+
+static void facts_of(struct fixture *f, const char *uri,
+                     struct hbt_subscription_facts *facts)
+{
+	hbt_subscriptions_facts(f->subscriptions,
+	                        hbt_switchboard_queue(f->switchboard, uri),
+	                        facts);
+}
+
+static void two_machines_that_claim_one_subscription_are_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_subscription_facts facts;
+	struct hbt_wr w;
+
+	offer(&f->poller, 70, "poll://abc/");
+	facts_of(f, "poll://abc/", &facts);
+	assert_int_equal(facts.machines, 1);
+	assert_string_equal(facts.thumbprints, PRINT1);
+	hbt_wr_init(&w, 4096);
+	hbt_wr_cstr(&w, "poll://abc/");
+	hbt_wr_cstr(&w, PRINT2);
+	hbt_wr_cstr(&w, "192.0.2.3:7");
+	tell(&f->poller, HBT_IPC_SUBSCRIBE, 71, &w, -1);
+	assert_true(admitted(&f->poller, 71));
+	facts_of(f, "poll://abc/", &facts);
+	assert_int_equal(facts.machines, 2);
+	assert_string_equal(facts.thumbprints, PRINT1 " " PRINT2);
+	say(&f->poller, HBT_IPC_UNSUBSCRIBE, 70);
+	facts_of(f, "poll://abc/", &facts);
+	assert_int_equal(facts.machines, 1);
+	assert_string_equal(facts.thumbprints, PRINT2);
+}
+
+static void a_subscription_is_remembered_when_its_last_connection_goes(
+	void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_subscription_facts facts;
+
+	offer(&f->poller, 70, "poll://abc/");
+	say(&f->poller, HBT_IPC_UNSUBSCRIBE, 70);
+	hbt_subscriptions_trim(f->subscriptions);
+	hbt_switchboard_trim(f->switchboard, 0);
+	assert_non_null(
+		hbt_switchboard_find(f->switchboard, "poll://abc/"));
+	facts_of(f, "poll://abc/", &facts);
+	assert_int_equal(facts.connections, 0);
+	assert_int_equal(facts.machines, 0);
+	assert_true(facts.last_seen_at > 0);
+	facts_of(f, "poll://never/", &facts);
+	assert_int_equal(facts.last_seen_at, 0);
+}
+
+static void requests_that_wait_since_all_are_busy_are_a_hint(void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_subscription_facts facts;
+
+	offer(&f->poller, 70, "poll://abc/");
+	ask(&f->caller, 1, "poll://abc/");
+	for (uint32_t i = 2; i < 7; i++) {
+		uint32_t id = delivered(&f->poller, 70);
+
+		facts_of(f, "poll://abc/", &facts);
+		assert_false(facts.wants_connections);
+		ask(&f->caller, i, "poll://abc/");
+		usleep(101000);
+		answer(&f->poller, id);
+		next(&f->caller, HBT_IPC_ANSWER);
+		say(&f->poller, HBT_IPC_OFFER, 70);
+	}
+	facts_of(f, "poll://abc/", &facts);
+	assert_int_equal(facts.waited_busy, 5);
+	assert_true(facts.waited_busy_at > 0);
+	assert_true(facts.wants_connections);
+}
+
+static void a_refused_subscription_is_remembered_with_its_reason(void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_refused_row row;
+	struct hbt_page page;
+	struct hbt_rd r;
+	uint64_t next = 0;
+
+	for (uint32_t id = 1; id <= 3; id++) {
+		subscribe(&f->poller, id, "poll://abc/");
+		assert_int_equal(admitted(&f->poller, id), id <= 2);
+	}
+	hbt_page_init(&page, HBT_TABLE_REFUSED);
+	hbt_refused_fill(f->refused, 0, &page, &next);
+	assert_int_equal(page.n, 1);
+	r = hbt_rd_from(page.rows.buf.data, page.rows.buf.len);
+	hbt_row_get(&r, HBT_TABLE_REFUSED, &row);
+	assert_string_equal(row.address, "192.0.2.2");
+	assert_string_equal(row.thumbprint, PRINT1);
+	assert_non_null(
+		strstr(row.reason, "max_connections_per_subscription"));
+	hbt_row_fini(HBT_TABLE_REFUSED, &row);
+	hbt_wr_fini(&page.rows);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -820,6 +1101,15 @@ int main(void)
 		TEST(a_request_without_its_streams_fails),
 		TEST(stopping_fails_what_waits_and_what_comes),
 		TEST(failures_are_counted_by_class),
+		TEST(a_call_tells_who_has_it_and_how_far_it_is),
+		TEST(a_phase_that_is_none_breaks_the_protocol),
+		TEST(a_dialled_call_that_failed_is_remembered),
+		TEST(a_slow_call_is_remembered_though_it_was_answered),
+		TEST(a_dialled_call_is_audited),
+		TEST(two_machines_that_claim_one_subscription_are_seen),
+		TEST(a_subscription_is_remembered_when_its_last_connection_goes),
+		TEST(requests_that_wait_since_all_are_busy_are_a_hint),
+		TEST(a_refused_subscription_is_remembered_with_its_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
