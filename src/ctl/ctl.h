@@ -37,6 +37,7 @@ extern const struct hbt_ctl_command hbt_ctl_log;
 extern const struct hbt_ctl_command hbt_ctl_trust;
 extern const struct hbt_ctl_command hbt_ctl_config;
 extern const struct hbt_ctl_command hbt_ctl_ping;
+extern const struct hbt_ctl_command hbt_ctl_health;
 
 /* The exit code of an enum halibut_status. */
 int hbt_ctl_exit_code(int status);

@@ -6,6 +6,7 @@
 
 static const struct hbt_ctl_command *const commands[] = {
 	&hbt_ctl_call,   &hbt_ctl_status,   &hbt_ctl_cert,
+	&hbt_ctl_health,
 	&hbt_ctl_trust,  &hbt_ctl_reload,   &hbt_ctl_shutdown,
 	&hbt_ctl_log,    &hbt_ctl_ping,     &hbt_ctl_config,
 };
