@@ -103,10 +103,11 @@ try_unit_calls()
 		@/tmp/big.bin')"
 	check "a service program runs, as the workers' user" '"halibut"' \
 		"$(unit 'halibutctl call https://hosted IUser Get')"
-	check "its workers are nobody, and filtered" "3 of 3" "$(unit '
+	check "its workers are nobody, and filtered" "4 of 4" "$(unit '
 		n=0; good=0
 		for p in $(pidof halibut-connection-worker \
-			halibut-service-worker halibut-queue-worker | xargs -n 1); do
+			halibut-service-worker halibut-queue-worker \
+			halibut-status-worker | xargs -n 1); do
 			n=$((n + 1))
 			grep -q "^Uid:.$(id -u halibut)" /proc/$p/status &&
 			grep -q "^CapEff:.0*$" /proc/$p/status &&
@@ -115,7 +116,7 @@ try_unit_calls()
 			"$(sed -n "s/^Seccomp_filters:.//p" \
 			/proc/$(pidof halibutd)/status)" ] && good=$((good + 1))
 		done
-		[ $n -ge 3 ] && [ $good = $n ] && echo 3 of 3 || echo $good of $n')"
+		[ $n -ge 4 ] && [ $good = $n ] && echo 4 of 4 || echo $good of $n')"
 }
 
 try_unit_reload()

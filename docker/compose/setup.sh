@@ -47,5 +47,13 @@ for directory in /volumes/machine-*; do
 	configure "$machine"
 done >/volumes/node/trusted
 cp "$1" /volumes/node/halibutd.conf
+# By which whoever watches the gateways shows that it may.
+token=/volumes/node/status.token
+umask 077
+[ -e $token ] || tr -dc a-f0-9 </dev/urandom | head -c 64 >$token
 chown -R 10943:10943 /volumes/*
+if [ -d /volumes/prometheus ]; then
+	cp $token /volumes/prometheus/
+	chown -R nobody /volumes/prometheus
+fi
 echo "the gateway's thumbprint is $gateway"
