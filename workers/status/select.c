@@ -55,6 +55,7 @@ struct selection {
 
 	struct hbt_buf rows; /* those that are shown */
 	size_t charged;
+	bool done;
 	struct hbt_rd next;
 	uint64_t given;
 };
@@ -404,6 +405,7 @@ static bool read_row(struct selection *s)
 static enum select_result end(struct selection *s)
 {
 	drop_sources(s);
+	s->done = true;
 	s->next = hbt_rd_from(s->rows.data, s->rows.len);
 	return SELECT_DONE;
 }
@@ -435,6 +437,8 @@ enum select_result select_slice(struct selection *s)
 {
 	int64_t until_us = hbt_now_us() + SLICE_US;
 
+	if (s->done)
+		return SELECT_DONE;
 	while (find_page(s)) {
 		for (int i = 0; i < 32 && s->left > 0; i++)
 			if (!read_row(s))

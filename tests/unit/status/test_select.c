@@ -66,6 +66,7 @@ static struct selection *choose(const char *text, uint32_t n)
 	while ((rc = select_slice(s)) == SELECT_MORE)
 		;
 	assert_int_equal(rc, SELECT_DONE);
+	assert_int_equal(select_slice(s), SELECT_DONE);
 	return s;
 }
 
