@@ -438,6 +438,39 @@ void hbt_exchange_abort(struct hbt_exchange *ex)
 		event_active(ex->aborting, EV_TIMEOUT, 0);
 }
 
+/* Not before the last response has left: the process may end next. */
+static void end_now(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval a_moment = {0, 10000};
+	struct hbt_exchange *ex = arg;
+
+	(void)fd;
+	(void)what;
+	if (hbt_conn_unsent(ex->conn) > 0)
+		evtimer_add(ex->aborting, &a_moment);
+	else
+		ex_close(ex, NULL);
+}
+
+void ex_end_soon(struct hbt_exchange *ex)
+{
+	if (ex->state == EX_CLOSED || ex->aborting != NULL)
+		return;
+	ex->aborting = evtimer_new(ex->env->base, end_now, ex);
+	if (ex->aborting != NULL)
+		event_active(ex->aborting, EV_TIMEOUT, 0);
+}
+
+void hbt_exchange_retire(struct hbt_exchange *ex)
+{
+	enum hbt_role role = ex->role->role;
+
+	ex->retiring = true;
+	if ((role == HBT_ROLE_SERVE_CLIENT && ex->state == EX_AWAIT_NEXT) ||
+	    (role == HBT_ROLE_SERVE_POLLED && ex->state == EX_OPENING))
+		ex_end_soon(ex);
+}
+
 static void let_go(struct hbt_exchange **exp, bool orderly)
 {
 	struct hbt_exchange *ex = *exp;

@@ -131,6 +131,18 @@ bool hbt_exchange_request_began(const struct hbt_exchange *ex);
 /* Breaks the connection from our side; closed() follows from the loop. */
 void hbt_exchange_abort(struct hbt_exchange *ex);
 
+/*
+ * This side will stop: SERVE_CLIENT and SERVE_POLLED end in good order, and
+ * closed() says so, as soon as no request can be lost in them. A request that
+ * the peer was invited to send is awaited and answered. What it asks for after
+ * that it does not get: a client that says NEXT finds the connection closed
+ * instead of PROCEED, and sends its request elsewhere, because nothing of it
+ * was sent (runtime-behaviour 3.3); a server that we poll hears END in place of
+ * NEXT. One that was just accepted is served one request. Of no consequence
+ * for the other roles: their owner knows when they are idle.
+ */
+void hbt_exchange_retire(struct hbt_exchange *ex);
+
 /* A request or response is under way, or bytes still wait to leave us. */
 bool hbt_exchange_is_busy(const struct hbt_exchange *ex);
 

@@ -43,6 +43,7 @@ struct hbt_exchange {
 	bool out_is_null;  /* a keep-alive of ours is on its way */
 	bool request_began;
 	bool used;         /* ASK_SERVICE: had a request already */
+	bool retiring;     /* hbt_exchange_retire() */
 	size_t message_sent;
 
 	/* Incoming: receive.c */
@@ -52,7 +53,7 @@ struct hbt_exchange {
 
 	int64_t waited_ms; /* of the opening: what its deadline was put off */
 	struct event *tick; /* accepted: the opening; then null messages */
-	struct event *aborting;
+	struct event *aborting; /* or ending in good order: from the loop */
 	struct hbt_exchange *next_retired;
 };
 
@@ -78,6 +79,8 @@ void ex_close_with(struct hbt_exchange *ex, int status, const char *fmt, ...)
 /* Where a server was dialled: anybody else is told off and closed. */
 bool ex_met_server(struct hbt_exchange *ex, const struct hbt_event *ev);
 void ex_write_line(struct hbt_exchange *ex, const struct hbt_line *line);
+/* ex_close() in good order, from the loop. */
+void ex_end_soon(struct hbt_exchange *ex);
 
 /* The one timer of an exchange beside its connection's deadlines. */
 void ex_start_timer(struct hbt_exchange *ex, int64_t ms, event_callback_fn fn);

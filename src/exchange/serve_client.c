@@ -3,6 +3,10 @@
 
 static void next(struct hbt_exchange *ex)
 {
+	if (ex->retiring) { /* it dials somebody else, nothing is lost */
+		ex_close(ex, NULL);
+		return;
+	}
 	ex_write_line(ex, &hbt_line_proceed);
 	ex_set_state(ex, EX_AWAIT_MESSAGE);
 }
@@ -20,6 +24,8 @@ static void received(struct hbt_exchange *ex)
 static void sent(struct hbt_exchange *ex)
 {
 	ex_set_state(ex, EX_AWAIT_NEXT);
+	if (ex->retiring)
+		ex_end_soon(ex);
 	ex->ops->sent(ex->arg);
 }
 

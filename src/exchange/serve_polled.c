@@ -30,8 +30,10 @@ static void identity(struct hbt_exchange *ex, const struct hbt_event *ev)
 
 static void send_next(struct hbt_exchange *ex)
 {
-	ex_write_line(ex, &hbt_line_next);
+	ex_write_line(ex, ex->retiring ? &hbt_line_end : &hbt_line_next);
 	ex_set_state(ex, EX_AWAIT_PROCEED);
+	if (ex->retiring)
+		ex_end_soon(ex);
 }
 
 static void proceed(struct hbt_exchange *ex)

@@ -114,6 +114,7 @@ static void ready(void *arg)
 	struct hbt_accepted *a = arg;
 
 	a->is_ready = true;
+	a->ready_ms = hbt_now_ms();
 	a->ops->ready(a->arg, a);
 }
 
@@ -269,6 +270,12 @@ void hbt_accepted_free(struct hbt_accepted **ap)
 	hbt_exchange_free(&a->ex);
 	free(a->key);
 	free(a);
+}
+
+void hbt_accepted_retire(struct hbt_accepted *a)
+{
+	a->retired = true;
+	hbt_exchange_retire(a->ex);
 }
 
 void hbt_accepted_finish(struct hbt_accepted *a)

@@ -37,6 +37,7 @@ struct hbt_accepted {
 	void *arg;
 	struct hbt_exchange *ex;
 	bool authorised, is_ready;
+	bool retired;    /* hbt_accepted_retire() */
 	bool ending; /* closed() is due or was called; leave it alone */
 	struct hbt_inlet inlet;       /* a client's */
 	const struct hbt_inlet_ops *inlet_ops;
@@ -48,6 +49,7 @@ struct hbt_accepted {
 	void *owner_data;
 	char thumbprint[HBT_THUMBPRINT_TEXT];
 	int64_t since_ms;
+	int64_t ready_ms; /* when ready() was called last */
 	LIST_ENTRY(hbt_accepted) link; /* the owner's list */
 };
 
@@ -62,6 +64,9 @@ void hbt_accepted_free(struct hbt_accepted **a);
 /* Ends it in good order between two calls (see hbt_exchange_is_busy()), then
  * closed() is called. Allowed last in ready() and in an inlet's sent(). */
 void hbt_accepted_finish(struct hbt_accepted *a);
+/* hbt_exchange_retire(): a client, or who may turn out to be one, ends when it
+ * would ask for more. */
+void hbt_accepted_retire(struct hbt_accepted *a);
 /* The connection is closed from our side (trust withdrawn, shutdown): what it
  * carries fails with err, then closed() is called. No-op when it is ending. */
 void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err);

@@ -21,6 +21,7 @@ struct hbt_poller {
 	struct event *timer;
 	int64_t series_ms; /* start of the present series of attempts, or 0 */
 	double multiplier; /* random, once a poller: spreads a fleet */
+	bool retiring;
 };
 
 int64_t hbt_poller_delay_ms(int64_t elapsed_ms, double multiplier,
@@ -89,7 +90,8 @@ static void closed(void *arg, const struct halibut_error *err)
 	struct hbt_exchange *ex = p->ex;
 
 	p->ex = NULL;
-	dial_later(p, err);
+	if (!p->retiring)
+		dial_later(p, err);
 	hbt_exchange_finish(&ex);
 	hbt_inlet_fini(&p->inlet); /* gone() may free p */
 }
@@ -209,6 +211,24 @@ void hbt_poller_free(struct hbt_poller **pp)
 bool hbt_poller_is_busy(const struct hbt_poller *p)
 {
 	return p->ex != NULL && hbt_exchange_is_busy(p->ex);
+}
+
+void hbt_poller_retire(struct hbt_poller *p)
+{
+	p->retiring = true;
+	event_del(p->timer);
+	if (p->ex != NULL)
+		hbt_exchange_retire(p->ex);
+}
+
+bool hbt_poller_is_over(const struct hbt_poller *p)
+{
+	return p->retiring && p->ex == NULL;
+}
+
+bool hbt_poller_may_bring(const struct hbt_poller *p)
+{
+	return p->ex != NULL && p->inlet.state == INLET_IDLE;
 }
 
 const char *hbt_poller_state_text(const struct hbt_poller *p)

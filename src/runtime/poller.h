@@ -23,6 +23,16 @@ void hbt_poller_free(struct hbt_poller **p);
 
 /* A request is being received, executed or answered. */
 bool hbt_poller_is_busy(const struct hbt_poller *p);
+
+/*
+ * Ends the loop as soon as no request can be lost in its connection: the
+ * server may hand it one at any time, so that it is told END where NEXT would
+ * be due. It is over when that has happened; then it can be freed.
+ */
+void hbt_poller_retire(struct hbt_poller *p);
+bool hbt_poller_is_over(const struct hbt_poller *p);
+/* May a request come over it at any moment? */
+bool hbt_poller_may_bring(const struct hbt_poller *p);
 const char *hbt_poller_state_text(const struct hbt_poller *p);
 
 /*

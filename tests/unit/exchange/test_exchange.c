@@ -3,6 +3,7 @@
  */
 #include "peer.h"
 
+#include "exchange/private.h"
 #include "runtime/streams.h"
 #include "runtime/value.h"
 #include "wire/compose.h"
@@ -1127,6 +1128,108 @@ static void idle_connections_end_in_good_order_others_at_once(void **state)
 	WAIT(&o->peer, o->peer.at_end);
 }
 
+/* ---- Retiring: no request may be lost, and no peer wait in vain ---- */
+
+static void a_retiring_service_answers_the_request_that_may_be_on_its_way(
+	void **state)
+{
+	struct owner *o = *state;
+
+	o->answers = true;
+	as_service(o);
+	hbt_exchange_retire(o->ex);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	assert_int_equal(o->closes, 0);
+	says(o, plain_request);
+	hears(o, response);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->err.status, HALIBUT_OK);
+	WAIT(&o->peer, o->peer.at_end);
+}
+
+static void one_that_retires_before_it_knows_its_peer_serves_one_request(
+	void **state)
+{
+	struct owner *o = *state;
+
+	o->answers = true;
+	start_accepting(o);
+	hbt_exchange_retire(o->ex);
+	peer_says_text(&o->peer, PREAMBLE);
+	peer_says_text(&o->peer, CLIENT);
+	peer_hears_text(&o->peer, SERVER);
+	says(o, plain_request);
+	hears(o, response);
+	WAIT_CLOSED(o);
+}
+
+static void next_at_a_retiring_service_gets_no_proceed(void **state)
+{
+	struct owner *o = *state;
+
+	o->answers = true;
+	as_service(o);
+	says(o, plain_request);
+	hears(o, response);
+	o->ex->retiring = true; /* NEXT and retire() cross */
+	peer_says_text(&o->peer, NEXT);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->err.status, HALIBUT_OK);
+	WAIT(&o->peer, o->peer.at_end);
+	assert_int_equal(o->peer.len, 0);
+}
+
+static void a_retiring_service_ends_what_a_client_keeps_idle(void **state)
+{
+	struct owner *o = *state;
+
+	o->answers = true;
+	as_service(o);
+	says(o, plain_request);
+	hears(o, response);
+	WAIT_STATE(o, "waits for NEXT");
+	hbt_exchange_retire(o->ex);
+	WAIT_CLOSED(o);
+	WAIT(&o->peer, o->peer.at_end);
+}
+
+static void a_retiring_poller_ends_with_its_turn(void **state)
+{
+	struct owner *o = *state;
+
+	o->answers = true;
+	as_poller(o);
+	hbt_exchange_retire(o->ex);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	assert_int_equal(o->closes, 0); /* a request may be on its way */
+	says(o, plain_request);
+	hears(o, response);
+	peer_hears_text(&o->peer, END);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->err.status, HALIBUT_OK);
+}
+
+static void a_null_message_is_such_a_turn(void **state)
+{
+	struct owner *o = *state;
+
+	as_poller(o);
+	hbt_exchange_retire(o->ex);
+	says_null(o);
+	peer_hears_text(&o->peer, END);
+	WAIT_CLOSED(o);
+}
+
+static void a_poller_that_retires_while_it_dials_ends_at_once(void **state)
+{
+	struct owner *o = *state;
+
+	start_dialling(o, "poll://sq-test/");
+	hbt_exchange_retire(o->ex);
+	WAIT_CLOSED(o);
+	assert_int_equal(o->identified, 0);
+}
+
 /* The sender of a request is not cut off: it is to hear what went wrong. */
 static void a_request_is_read_to_its_end_though_nobody_takes_it(void **state)
 {
@@ -1372,6 +1475,13 @@ int main(void)
 		T(one_that_has_spoken_does_trust_us),
 		T(an_aborted_exchange_tells_so_from_the_loop),
 		T(idle_connections_end_in_good_order_others_at_once),
+		T(a_retiring_service_answers_the_request_that_may_be_on_its_way),
+		T(one_that_retires_before_it_knows_its_peer_serves_one_request),
+		T(next_at_a_retiring_service_gets_no_proceed),
+		T(a_retiring_service_ends_what_a_client_keeps_idle),
+		T(a_retiring_poller_ends_with_its_turn),
+		T(a_null_message_is_such_a_turn),
+		T(a_poller_that_retires_while_it_dials_ends_at_once),
 		T(a_request_is_read_to_its_end_though_nobody_takes_it),
 		T(a_response_that_nobody_takes_ends_the_connection),
 		CUT(a_client_survives_a_cut_anywhere),
