@@ -1,4 +1,4 @@
-/* halibutctl reload and halibutctl shutdown: orders to a gateway. */
+/* halibutctl reload, drain, undrain and shutdown: orders to a gateway. */
 #include "ctl/ctl.h"
 #include "ctl/options.h"
 
@@ -6,8 +6,9 @@ static const char reload_help[] =
 	"Usage: halibutctl reload [OPTION...]\n"
 	"\n"
 	"Makes the gateway read its configuration, certificate and trust list\n"
-	"again. A configuration with a mistake is refused, with file and line,\n"
-	"and the old one stays in force.\n"
+	"again. All is checked first: with a mistake in it, or a key that does\n"
+	"not fit, it is refused, with file and line, and the old one stays in\n"
+	"force.\n"
 	"  --timeout TIME  how long to wait for the answer (1min)\n"
 	"  --json          print an object\n"
 	HBT_CTL_GATEWAY_HELP
@@ -15,6 +16,26 @@ static const char reload_help[] =
 	"Examples:\n"
 	"  halibutctl reload\n"
 	"  halibutctl reload --socket /run/halibut/control\n";
+
+static const char drain_help[] =
+	"Usage: halibutctl drain [--socket PATH] [--timeout TIME]\n"
+	"\n"
+	"Makes the gateway take nothing new and finish what there is, without\n"
+	"ending: it is not ready for balancers, refuses connections, and closes\n"
+	"idle polling connections one after the other. halibutctl status shows\n"
+	"what is left. halibutctl undrain brings it back.\n"
+	"\n"
+	"Examples:\n"
+	"  halibutctl drain\n"
+	"  halibutctl drain --socket /run/halibut/control\n";
+
+static const char undrain_help[] =
+	"Usage: halibutctl undrain [--socket PATH] [--timeout TIME]\n"
+	"\n"
+	"Makes a drained gateway serve again.\n"
+	"\n"
+	"Example:\n"
+	"  halibutctl undrain\n";
 
 static const char shutdown_help[] =
 	"Usage: halibutctl shutdown [OPTION...]\n"
@@ -87,6 +108,24 @@ static int run_reload(int argc, char **argv)
 	               : give(&o, HBT_IPC_RELOAD, "configuration reloaded");
 }
 
+static int run_drain(int argc, char **argv)
+{
+	struct order o = {.g.timeout_ms = 60000};
+	int rc = read_options(&o, options, argc, argv);
+
+	return rc != 0 ? rc
+	               : give(&o, HBT_IPC_DRAIN, "the gateway is drained");
+}
+
+static int run_undrain(int argc, char **argv)
+{
+	struct order o = {.g.timeout_ms = 60000};
+	int rc = read_options(&o, options, argc, argv);
+
+	return rc != 0 ? rc
+	               : give(&o, HBT_IPC_UNDRAIN, "the gateway serves again");
+}
+
 static int run_shutdown(int argc, char **argv)
 {
 	struct order o = {.g.timeout_ms = 60000, .wait = true};
@@ -102,6 +141,20 @@ const struct hbt_ctl_command hbt_ctl_reload = {
 	.run = run_reload,
 	.summary = "make the gateway read its configuration again",
 	.help = reload_help,
+};
+
+const struct hbt_ctl_command hbt_ctl_drain = {
+	.name = "drain",
+	.run = run_drain,
+	.summary = "make the gateway take nothing new, without ending",
+	.help = drain_help,
+};
+
+const struct hbt_ctl_command hbt_ctl_undrain = {
+	.name = "undrain",
+	.run = run_undrain,
+	.summary = "make a drained gateway serve again",
+	.help = undrain_help,
 };
 
 const struct hbt_ctl_command hbt_ctl_shutdown = {

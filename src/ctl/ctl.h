@@ -32,6 +32,8 @@ extern const struct hbt_ctl_command hbt_ctl_cert;
 extern const struct hbt_ctl_command hbt_ctl_call;
 extern const struct hbt_ctl_command hbt_ctl_status;
 extern const struct hbt_ctl_command hbt_ctl_reload;
+extern const struct hbt_ctl_command hbt_ctl_drain;
+extern const struct hbt_ctl_command hbt_ctl_undrain;
 extern const struct hbt_ctl_command hbt_ctl_shutdown;
 extern const struct hbt_ctl_command hbt_ctl_log;
 extern const struct hbt_ctl_command hbt_ctl_trust;

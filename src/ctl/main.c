@@ -6,9 +6,9 @@
 
 static const struct hbt_ctl_command *const commands[] = {
 	&hbt_ctl_call,   &hbt_ctl_status,   &hbt_ctl_cert,
-	&hbt_ctl_health,
-	&hbt_ctl_trust,  &hbt_ctl_reload,   &hbt_ctl_shutdown,
-	&hbt_ctl_log,    &hbt_ctl_ping,     &hbt_ctl_config,
+	&hbt_ctl_trust,  &hbt_ctl_reload,   &hbt_ctl_drain,
+	&hbt_ctl_undrain, &hbt_ctl_shutdown, &hbt_ctl_log,
+	&hbt_ctl_ping,   &hbt_ctl_config,   &hbt_ctl_health,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

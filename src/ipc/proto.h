@@ -39,7 +39,7 @@ enum hbt_ipc_type {
 	HBT_IPC_CONN,      /* fd: accepted, nothing read yet. str peer address */
 	HBT_IPC_POLLS,     /* u32 n, n * struct hbt_poll; replaces the list */
 	HBT_IPC_SUBSCRIBED, /* id: connection. u8 allowed, u32 limit */
-	HBT_IPC_STOP,      /* u8 drain: 1 finish calls first, 0 now. Then exit 0 */
+	HBT_IPC_STOP,      /* u8 enum hbt_stop, u32 spread in ms. Then exit 0 */
 	HBT_IPC_PING,      /* worker answers PONG with the id */
 	HBT_IPC_LOG,       /* see ipc/log_order.h; fd: the new standard error */
 
@@ -101,6 +101,8 @@ enum hbt_ipc_type {
 	/* halibutctl -> master; each is answered with DONE. */
 	HBT_IPC_TRUST_ADD = 120, /* str thumbprint, cstr comment */
 	HBT_IPC_TRUST_REMOVE,    /* str thumbprint */
+	HBT_IPC_DRAIN,           /* DONE: it has begun */
+	HBT_IPC_UNDRAIN,
 	/* halibutctl -> master. */
 	HBT_IPC_CONFIG = 124,    /* -> CONFIG_DOC with the id: str JSON text */
 	HBT_IPC_CONFIG_DOC,
@@ -111,11 +113,33 @@ enum hbt_ipc_type {
 	/* fd: it listens. u8 1: TCP, 0: a Unix socket. str address. Behind
 	 * STATUS_SETTINGS, which end those that were there. */
 	HBT_IPC_STATUS_LISTEN,
+
+	/* Connection worker -> master, after STOP: u8 enum hbt_drained. */
+	HBT_IPC_DRAINED = 140,
 };
 
 #define HBT_IPC_PROTOCOL 1u
 #define HBT_IPC_MAX_BODY ((size_t)192 * 1024 * 1024)
 #define HBT_CHANNEL_FD 3 /* a worker's whole world */
+
+/* How a worker stops. A connection worker then waits for HBT_STOP_NOW, the
+ * others leave by themselves. */
+enum hbt_stop {
+	HBT_STOP_NOW,
+	/* A connection worker: bring no new ones; polling services stay. The
+	 * queue worker: another one has come, what waits goes on waiting. */
+	HBT_STOP_REQUESTS,
+	/* Polling services go, too, over the spread of time; what waits in
+	 * Redis, and nobody has taken, is withdrawn. */
+	HBT_STOP_ALL,
+};
+
+/* How far a worker has come with that. */
+enum hbt_drained {
+	HBT_DRAINED_NOTHING,
+	HBT_DRAINED_REQUESTS, /* none can come from it any more */
+	HBT_DRAINED_ALL,      /* nothing is left: HBT_STOP_NOW is welcome */
+};
 
 enum hbt_peer_kind {
 	HBT_PEER_CONNECTION_WORKER = 1,

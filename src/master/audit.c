@@ -12,11 +12,16 @@
 static int file = -1; /* -1: among the other lines */
 static bool wants_calls;
 
+void hbt_audit_configure(const struct hbt_config *cfg)
+{
+	wants_calls = cfg->audit_calls;
+}
+
 int hbt_audit_open(const struct hbt_config *cfg, struct halibut_error *err)
 {
 	int fd;
 
-	wants_calls = cfg->audit_calls;
+	hbt_audit_configure(cfg);
 	if (cfg->audit_log == NULL)
 		return HALIBUT_OK;
 	fd = open(cfg->audit_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,

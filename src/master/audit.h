@@ -24,6 +24,9 @@ void hbt_audit(const struct hbt_log_about *about, const char *fmt, ...)
 void hbt_audit_trust(const char *who, const struct hbt_trust *before,
                      const struct hbt_trust *after);
 
+/* What can change without opening anything. */
+void hbt_audit_configure(const struct hbt_config *cfg);
+
 /* Does anybody want to know of calls? */
 bool hbt_audit_wants_calls(void);
 

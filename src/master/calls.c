@@ -191,12 +191,34 @@ static void end_returned(struct hbt_call *call)
 	call_free(call);
 }
 
+/* .NET clients know the last sentence, and that they may try again. */
+void hbt_call_refuse(struct halibut_error *err, const char *why)
+{
+	hbt_error_set(err, HALIBUT_ESHUTDOWN,
+	              "%s; the request was not sent. The request was abandoned, "
+	              "possibly because the node processing the request "
+	              "shutdown or redis lost all of its data.",
+	              why);
+	err->connection_state = HALIBUT_CONNECTION_CONNECTING;
+}
+
+static void end_unserved(struct hbt_call *call)
+{
+	struct halibut_error err = {0};
+
+	hbt_call_refuse(&err, call->unserved);
+	end_failed(call, &err);
+	halibut_error_clear(&err);
+}
+
 static void on_failed(struct hbt_pending *p, const struct halibut_error *err)
 {
 	struct hbt_call *call = call_of(p);
 
 	if (call->returns)
 		end_returned(call);
+	else if (call->unserved != NULL)
+		end_unserved(call);
 	else
 		end_failed(call, err);
 }
@@ -426,11 +448,10 @@ static int on_return(struct hbt_link *link, struct hbt_ipc_msg *msg)
 			"was sent, and its DataStreams cannot be sent again");
 		return HALIBUT_OK;
 	}
-	if (call->calls->stopping) {
-		call->returns = is_collected(call);
-		hbt_call_fail_with(
-			call, HALIBUT_ESHUTDOWN, HALIBUT_CONNECTION_CONNECTING,
-			"The gateway is stopping; the request was not sent");
+	if (call->calls->stopping && is_collected(call)) {
+		call->returns = true;
+		hbt_call_fail_with(call, HALIBUT_ESHUTDOWN,
+		                   HALIBUT_CONNECTION_CONNECTING, "");
 		return HALIBUT_OK;
 	}
 	hbt_call_drop_carrier(call);
@@ -533,17 +554,32 @@ void hbt_calls_link_gone(struct hbt_calls *calls, struct hbt_link *link)
 
 void hbt_calls_stop(struct hbt_calls *calls)
 {
-	struct hbt_call *call = TAILQ_FIRST(&calls->all);
+	struct hbt_call *call, *next;
 
 	calls->stopping = true;
-	while (call != NULL) {
-		struct hbt_call *next = TAILQ_NEXT(call, link);
-
+	for (call = TAILQ_FIRST(&calls->all); call != NULL; call = next) {
+		next = TAILQ_NEXT(call, link);
 		if (call->state == CALL_WAITING && is_collected(call))
 			hbt_call_return(call);
-		else if (call->state == CALL_WAITING)
-			hbt_pending_cancel(&call->pending);
-		call = next;
+	}
+}
+
+void hbt_calls_end_unserved(struct hbt_calls *calls,
+                            bool (*may)(void *arg, const struct hbt_queue *q),
+                            void *arg, const char *why)
+{
+	struct hbt_call *call, *next;
+
+	if (calls->counts.waiting == 0)
+		return;
+	for (call = TAILQ_FIRST(&calls->all); call != NULL; call = next) {
+		next = TAILQ_NEXT(call, link);
+		if (call->state != CALL_WAITING ||
+		    may(arg, call->pending.queue))
+			continue;
+		call->returns = is_collected(call);
+		call->unserved = why;
+		hbt_pending_cancel(&call->pending); /* on_failed() follows */
 	}
 }
 

@@ -50,9 +50,15 @@ int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
  */
 void hbt_calls_link_gone(struct hbt_calls *calls, struct hbt_link *link);
 
-/* Refuses new calls and fails, as not executed, those that wait; those that
- * the queue worker brought go back to it. */
+/* Refuses new calls. Those that the queue worker brought, and that nobody
+ * carries, go back to it. */
 void hbt_calls_stop(struct hbt_calls *calls);
+/* Fails, as not executed, those that wait and cannot be taken any more: may
+ * says whether somebody is left for the requests of a queue. why is the
+ * beginning of a sentence: "The gateway is stopping". */
+void hbt_calls_end_unserved(struct hbt_calls *calls,
+                            bool (*may)(void *arg, const struct hbt_queue *q),
+                            void *arg, const char *why);
 
 struct hbt_calls_counts {
 	size_t in_flight;

@@ -301,11 +301,11 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
 			"way through the gateway; it was not sent");
 	else if (a->collected)
 		pass_collected(call, shared, a->remaining_ms);
-	else if (calls->stopping)
-		hbt_call_fail_with(
-			call, HALIBUT_ESHUTDOWN, HALIBUT_CONNECTION_CONNECTING,
-			"The gateway is stopping; the request was not sent");
-	else if (hbt_link_congested(link))
+	else if (calls->stopping) {
+		hbt_call_refuse(&err, "The gateway is stopping");
+		hbt_call_fail(call, &err);
+		halibut_error_clear(&err);
+	} else if (hbt_link_congested(link))
 		hbt_call_fail_with(
 			call, HALIBUT_ELIMIT, HALIBUT_CONNECTION_CONNECTING,
 			"The worker of the gateway that brought the request "

@@ -21,6 +21,7 @@ struct hbt_call {
 	enum hbt_call_state state;
 	bool by_queue; /* ends through pending; else there is no queue */
 	bool returns;  /* a failure hands it back to its asker instead */
+	const char *unserved; /* why a failure is this one instead, or NULL */
 	struct hbt_link *asker; /* NULL: gone, nobody hears the end */
 	uint32_t asker_id;
 	struct hbt_link *carrier;
@@ -79,6 +80,9 @@ int hbt_call_on_phase(struct hbt_call *call, struct hbt_ipc_msg *msg);
 void hbt_call_fail(struct hbt_call *call, const struct halibut_error *err);
 void hbt_call_fail_with(struct hbt_call *call, int status,
                         enum halibut_connection_state state, const char *text);
+
+/* Not executed, because of us: the text that callers see. */
+void hbt_call_refuse(struct halibut_error *err, const char *why);
 
 /* A CALL from a link. HALIBUT_EPROTO as hbt_calls_message(). calls_ask.c */
 int hbt_calls_ask(struct hbt_calls *calls, struct hbt_link *link,

@@ -65,7 +65,7 @@ struct hbt_config {
 	int64_t worker_hang_timeout_ms;
 	int64_t worker_restart_delay_ms;
 	int64_t worker_restart_delay_max_ms;
-	int64_t stop_timeout_ms;
+	int64_t stop_timeout_ms, stop_delay_ms, drain_spread_ms;
 
 	char *control_socket;
 	unsigned control_mode;
@@ -131,11 +131,14 @@ void hbt_config_free(struct hbt_config **cfg);
 
 /*
  * Calls changed for every setting that differs between the two and cannot be
- * applied without a restart.
+ * applied without a restart: a fixed one.
  */
 void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
                         void (*changed)(void *arg, const char *setting),
                         void *arg);
+
+/* Each gets the fixed settings of the other. */
+void hbt_config_swap_fixed(struct hbt_config *a, struct hbt_config *b);
 
 /* path, relative to the directory of the configuration file; none stays none.
  * NULL when memory is short. */

@@ -68,40 +68,41 @@ static int check_log_format(const char *text, struct halibut_error *err)
 
 #define AT(field) offsetof(struct hbt_config, field)
 #define TIME(name, field, min, max, preset)                                    \
-	{name, HBT_SETTING_TIME, AT(field), min, max, preset, false, NULL}
+	{name, HBT_SETTING_TIME, AT(field), min, max, preset, true, NULL}
 #define COUNT(name, field, min, max, preset)                                   \
-	{name, HBT_SETTING_COUNT, AT(field), min, max, preset, false, NULL}
+	{name, HBT_SETTING_COUNT, AT(field), min, max, preset, true, NULL}
 #define SIZE(name, field, min, max, preset)                                    \
-	{name, HBT_SETTING_SIZE, AT(field), min, max, preset, false, NULL}
+	{name, HBT_SETTING_SIZE, AT(field), min, max, preset, true, NULL}
 #define SIZE64(name, field, min, max, preset)                                  \
-	{name, HBT_SETTING_SIZE64, AT(field), min, max, preset, false, NULL}
+	{name, HBT_SETTING_SIZE64, AT(field), min, max, preset, true, NULL}
 #define FLAG(name, field, preset)                                              \
-	{name, HBT_SETTING_FLAG, AT(field), 0, 0, preset, false, NULL}
+	{name, HBT_SETTING_FLAG, AT(field), 0, 0, preset, true, NULL}
 #define PATH(name, field, preset)                                              \
-	{name, HBT_SETTING_PATH, AT(field), 0, 0, preset, false, NULL}
+	{name, HBT_SETTING_PATH, AT(field), 0, 0, preset, true, NULL}
 #define TEXT(name, field, preset, check)                                       \
-	{name, HBT_SETTING_TEXT, AT(field), 0, 0, preset, false, check}
-#define LIST(name, field, reloads, check)                                      \
-	{name, HBT_SETTING_LIST, AT(field), 0, 0, NULL, reloads, check}
+	{name, HBT_SETTING_TEXT, AT(field), 0, 0, preset, true, check}
+#define LIST(name, field, check)                                               \
+	{name, HBT_SETTING_LIST, AT(field), 0, 0, NULL, true, check}
+/* A change needs a restart. */
+#define FIXED(name, kind, field, preset, check)                                \
+	{name, HBT_SETTING_##kind, AT(field), 0, 0, preset, false, check}
 
 const struct hbt_setting hbt_config_table[] = {
 	TEXT("node", node, NULL, check_node),
-	LIST("listen", listen, false, check_listen),
+	LIST("listen", listen, check_listen),
 	PATH("certificate", certificate, HBT_SYSCONFDIR "/node.pem"),
 	PATH("key", key, NULL),
 	TEXT("certificate_password", certificate_password, NULL, NULL),
 	PATH("certificate_password_file", certificate_password_file, NULL),
-	LIST("trust", trust, true, check_thumbprint),
-	{"trust_file", HBT_SETTING_PATH, AT(trust_file), 0, 0, NULL, true,
-	 NULL},
-	{"trust_added_file", HBT_SETTING_PATH, AT(trust_added_file), 0, 0,
-	 HBT_STATEDIR "/trusted", true, NULL},
+	LIST("trust", trust, check_thumbprint),
+	PATH("trust_file", trust_file, NULL),
+	PATH("trust_added_file", trust_added_file, HBT_STATEDIR "/trusted"),
 	FLAG("serve_clients", serves_clients, "yes"),
 
 	TEXT("user", user, NULL, NULL),
 	TEXT("group", group, NULL, NULL),
 	PATH("worker_directory", worker_directory, HBT_LIBEXECDIR),
-	FLAG("sandbox", sandbox, "yes"),
+	FIXED("sandbox", FLAG, sandbox, "yes", NULL),
 	COUNT("workers", workers, 0, 256, "0"),
 	TIME("worker_start_timeout", worker_start_timeout_ms, 100, DAY, "30s"),
 	TIME("worker_ping_interval", worker_ping_interval_ms, 50, DAY, "5s"),
@@ -109,15 +110,17 @@ const struct hbt_setting hbt_config_table[] = {
 	TIME("worker_restart_delay", worker_restart_delay_ms, 1, DAY, "100ms"),
 	TIME("worker_restart_delay_max", worker_restart_delay_max_ms, 1, DAY,
 	     "30s"),
-	TIME("stop_timeout", stop_timeout_ms, 0, DAY, "10s"),
+	TIME("stop_delay", stop_delay_ms, 0, DAY, "0s"),
+	TIME("stop_timeout", stop_timeout_ms, 0, DAY, "1min"),
+	TIME("drain_spread", drain_spread_ms, 0, DAY, "10s"),
 
-	PATH("control_socket", control_socket, HBT_RUNSTATEDIR "/control"),
-	{"control_mode", HBT_SETTING_MODE, AT(control_mode), 0, 0777, "0660",
-	 false, NULL},
+	FIXED("control_socket", PATH, control_socket,
+	      HBT_RUNSTATEDIR "/control", NULL),
+	FIXED("control_mode", MODE, control_mode, "0660", NULL),
 
-	LIST("status_listen", status_listen, false, hbt_status_check_listen),
-	{"status_mode", HBT_SETTING_MODE, AT(status_mode), 0, 0777, "0660",
-	 false, NULL},
+	FIXED("status_listen", LIST, status_listen, NULL,
+	      hbt_status_check_listen),
+	FIXED("status_mode", MODE, status_mode, "0660", NULL),
 	PATH("status_token_file", status_token_file, NULL),
 	PATH("status_certificate", status_certificate, NULL),
 	PATH("status_key", status_key, NULL),
@@ -129,16 +132,17 @@ const struct hbt_setting hbt_config_table[] = {
 
 	PATH("spool_directory", spool_directory, "/var/tmp"),
 	PATH("friendly_page", friendly_page, NULL),
-	LIST("friendly_headers", friendly_headers, false, check_header),
+	LIST("friendly_headers", friendly_headers, check_header),
 	{"log_level", HBT_SETTING_LEVEL, AT(log_level), 0, 0, "info", true,
 	 NULL},
-	LIST("log_levels", log_levels, true, hbt_logs_check_level),
-	PATH("log_file", log_file, NULL),
-	PATH("audit_log", audit_log, NULL),
+	LIST("log_levels", log_levels, hbt_logs_check_level),
+	FIXED("log_file", PATH, log_file, NULL, NULL),
+	FIXED("audit_log", PATH, audit_log, NULL, NULL),
 	FLAG("audit_calls", audit_calls, "no"),
-	TEXT("log_format", log_format, "auto", check_log_format),
+	FIXED("log_format", TEXT, log_format, "auto", check_log_format),
 
-	COUNT("listen_backlog", listen_backlog, 0, 1000000, "0"),
+	{"listen_backlog", HBT_SETTING_COUNT, AT(listen_backlog), 0, 1000000,
+	 "0", false, NULL},
 	TIME("slow_call_time", slow_call_time_ms, 0, DAY, "5s"),
 	COUNT("max_connections", max_connections, 0, 10000000, "0"),
 	COUNT("max_handshakes", max_handshakes, 0, 1000000, "0"),
@@ -201,7 +205,7 @@ const struct hbt_setting hbt_config_table[] = {
 	SIZE("max_message_size", limits.max_message_bytes, KIB, 128 * MIB,
 	     NULL),
 	{"max_streams_per_message", HBT_SETTING_COUNTZ,
-	 AT(limits.max_streams_per_message), 0, 1000000, NULL, false, NULL},
+	 AT(limits.max_streams_per_message), 0, 1000000, NULL, true, NULL},
 	SIZE64("spool_max_per_message",
 	       limits.spool_max_bytes_a_stream_section, KIB, 1024 * TIB, NULL),
 	SIZE64("spool_max_total", limits.spool_max_bytes_total, KIB,
@@ -437,65 +441,4 @@ void hbt_config_settings_fini(struct hbt_config *cfg)
 {
 	fini(cfg, hbt_config_table);
 	fini(cfg, hbt_redis_table);
-}
-
-static bool same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool same_list(const struct hbt_strings *a, const struct hbt_strings *b)
-{
-	if (a->n != b->n)
-		return false;
-	for (size_t i = 0; i < a->n; i++)
-		if (strcmp(a->v[i], b->v[i]) != 0)
-			return false;
-	return true;
-}
-
-static bool same(const struct hbt_config *a, const struct hbt_config *b,
-                 const struct hbt_setting *s)
-{
-	switch (s->kind) {
-	case HBT_SETTING_TEXT:
-	case HBT_SETTING_PATH:
-		return same_text(*HBT_CONST_FIELD(a, s, char *),
-		                 *HBT_CONST_FIELD(b, s, char *));
-	case HBT_SETTING_LIST:
-		return same_list(HBT_CONST_FIELD(a, s, struct hbt_strings),
-		                 HBT_CONST_FIELD(b, s, struct hbt_strings));
-	case HBT_SETTING_TIME:
-	case HBT_SETTING_SIZE64:
-		return *HBT_CONST_FIELD(a, s, int64_t) ==
-		       *HBT_CONST_FIELD(b, s, int64_t);
-	case HBT_SETTING_SIZE:
-	case HBT_SETTING_COUNTZ:
-		return *HBT_CONST_FIELD(a, s, size_t) ==
-		       *HBT_CONST_FIELD(b, s, size_t);
-	case HBT_SETTING_FLAG:
-		return *HBT_CONST_FIELD(a, s, bool) == *HBT_CONST_FIELD(b, s, bool);
-	default: /* int and unsigned */
-		return *HBT_CONST_FIELD(a, s, int) == *HBT_CONST_FIELD(b, s, int);
-	}
-}
-
-void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
-                        void (*changed)(void *arg, const char *setting),
-                        void *arg)
-{
-	for (const struct hbt_setting *s = hbt_config_table; s->name != NULL;
-	     s++)
-		if (!s->reloads && !same(a, b, s))
-			changed(arg, s->name);
-	if (a->shares != b->shares) {
-		changed(arg, "the section redis");
-		return;
-	}
-	for (const struct hbt_setting *s = hbt_redis_table; s->name != NULL;
-	     s++)
-		if (!same(a, b, s)) {
-			changed(arg, "the section redis");
-			return;
-		}
 }

@@ -105,6 +105,16 @@ static uint32_t hash(const char *text)
 	return h;
 }
 
+/* One that is told to leave still carries what was asked before that. */
+static bool dials(const struct hbt_master *m, const struct hbt_worker *w)
+{
+	if (takes_calls(w, HBT_PEER_CONNECTION_WORKER))
+		return true;
+	return m->state == MASTER_DRAINING &&
+	       w->link.kind == HBT_PEER_CONNECTION_WORKER &&
+	       w->state == WORKER_STOPPING && w->told != HBT_STOP_NOW;
+}
+
 /* By the URL, so that the idle connections of a worker's pool are found
  * again; if that one is away, by the next that is there. */
 struct hbt_link *hbt_dispatch_dialler(void *master, const char *url)
@@ -117,7 +127,7 @@ struct hbt_link *hbt_dispatch_dialler(void *master, const char *url)
 		n++;
 	for (size_t i = 0; i < n; i++) {
 		w = hbt_workers_at(m->workers, (hash(url) + i) % n);
-		if (takes_calls(w, HBT_PEER_CONNECTION_WORKER))
+		if (dials(m, w))
 			return &w->link;
 	}
 	return NULL;

@@ -226,6 +226,12 @@ void hbt_hosted_stop(struct hbt_hosted *h)
 	hbt_hosted_review(h);
 }
 
+void hbt_hosted_resume(struct hbt_hosted *h)
+{
+	h->stopped = false;
+	hbt_hosted_review(h);
+}
+
 void hbt_hosted_count(const struct hbt_hosted *h, const struct hbt_queue *q,
                       size_t *takers, size_t *busy)
 {

@@ -20,17 +20,24 @@
 struct listener {
 	struct hbt_listeners *all;
 	int fd;
-	struct event *readable;
+	struct event *readable; /* NULL: closed for now, as is fd */
+	bool inherited;         /* systemd listens, too */
+	struct hbt_listen_address bound; /* of one that is our own */
+	bool only_v6;
+	char *text; /* as the setting has it; NULL: inherited */
 	char address[HBT_ADDRESS_TEXT];
 };
 
 struct hbt_listeners {
 	struct hbt_listen_ops ops;
-	struct listener *v;
+	struct listener **v;
 	size_t n;
+	struct event_base *base;
 	bool paused;
+	bool refusing;
 	bool reason_logged; /* the pause has a reason and was reported */
 	unsigned failures;  /* of accept, in a row */
+	uint64_t accepted;
 	struct event *retry;
 	int backlog;
 	int highest_fd;
@@ -114,11 +121,13 @@ int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
 
 static void set_reading(struct hbt_listeners *ls, bool on)
 {
+	if (ls->refusing)
+		return;
 	for (size_t i = 0; i < ls->n; i++) {
 		if (on)
-			event_add(ls->v[i].readable, NULL);
+			event_add(ls->v[i]->readable, NULL);
 		else
-			event_del(ls->v[i].readable);
+			event_del(ls->v[i]->readable);
 	}
 }
 
@@ -207,6 +216,15 @@ static bool is_news_about_the_peer(int error)
 	       error == ENETUNREACH || error == ETIMEDOUT;
 }
 
+/* With a reset, so that the peer does not wait for more. */
+static void turn_away(int fd)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
+}
+
 static void on_readable(evutil_socket_t unused, short what, void *arg)
 {
 	struct listener *l = arg;
@@ -218,7 +236,8 @@ static void on_readable(evutil_socket_t unused, short what, void *arg)
 
 	(void)unused;
 	(void)what;
-	for (int i = 0; i < TURN_ACCEPTS && !ls->paused; i++) {
+	for (int i = 0; i < TURN_ACCEPTS && (!ls->paused || ls->refusing);
+	     i++) {
 		len = sizeof(sa);
 		fd = accept4(l->fd, (struct sockaddr *)&sa, &len,
 		             SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -231,6 +250,11 @@ static void on_readable(evutil_socket_t unused, short what, void *arg)
 			return;
 		}
 		ls->failures = 0;
+		ls->accepted++;
+		if (ls->refusing) {
+			turn_away(fd);
+			continue;
+		}
 		hbt_address_format((struct sockaddr *)&sa, peer, sizeof(peer));
 		/* The lowest free number is given: a high one tells how many
 		 * are open. This one is still served. */
@@ -243,6 +267,18 @@ static void on_readable(evutil_socket_t unused, short what, void *arg)
 		if (!ls->ops.accepted(ls->ops.arg, fd, peer))
 			return;
 	}
+}
+
+/* As many as can wait there, so that this ends. */
+static void accept_waiting(struct listener *l)
+{
+	uint64_t before;
+	int turns = 0;
+
+	do {
+		before = l->all->accepted;
+		on_readable(l->fd, EV_READ, l);
+	} while (l->all->accepted > before && ++turns < SOMAXCONN / TURN_ACCEPTS);
 }
 
 /* Making them */
@@ -283,69 +319,234 @@ int hbt_listen_bind(struct hbt_listen_address *a)
 	return bind_socket(a, INT_MAX, false);
 }
 
-/* The next one has its socket. */
-static int add(struct hbt_listeners *ls, struct event_base *base)
+static void close_listener(struct listener *l)
 {
-	struct listener *l = &ls->v[ls->n++];
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-
-	getsockname(l->fd, (struct sockaddr *)&sa, &len);
-	hbt_address_format((struct sockaddr *)&sa, l->address,
-	                   sizeof(l->address));
-	l->readable =
-		event_new(base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
-	return l->readable != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
+	if (l->readable != NULL)
+		event_free(l->readable);
+	l->readable = NULL;
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
 }
 
-static int open_listener(struct hbt_listeners *ls, struct event_base *base,
+static void listener_free(struct listener *l)
+{
+	if (l == NULL)
+		return;
+	close_listener(l);
+	free(l->text);
+	free(l);
+}
+
+/* Takes fd over in every case. text NULL: it is inherited. */
+static struct listener *listener_new(struct hbt_listeners *ls, int fd,
+                                     const char *text)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (l == NULL) {
+		close(fd);
+		return NULL;
+	}
+	l->all = ls;
+	l->fd = fd;
+	l->inherited = text == NULL;
+	l->bound.len = sizeof(l->bound.sa);
+	getsockname(fd, (struct sockaddr *)&l->bound.sa, &l->bound.len);
+	hbt_address_format((struct sockaddr *)&l->bound.sa, l->address,
+	                   sizeof(l->address));
+	l->readable = event_new(ls->base, fd, EV_READ | EV_PERSIST, on_readable,
+	                        l);
+	if (l->readable != NULL &&
+	    (text == NULL || (l->text = strdup(text)) != NULL))
+		return l;
+	listener_free(l);
+	return NULL;
+}
+
+/* One of our own. */
+static int open_listener(struct hbt_listeners *ls, struct listener **out,
                          const struct hbt_strings *addresses, const char *text,
                          struct halibut_error *err)
 {
-	struct listener *l = &ls->v[ls->n];
 	struct hbt_listen_address a;
 	struct sockaddr_in6 *v6 = (void *)&a.sa;
 	int rc = hbt_listen_parse(text, &a, err);
+	bool only_v6;
+	int fd;
 
 	if (rc != HALIBUT_OK)
 		return rc;
-	l->all = ls;
-	l->fd = bind_socket(&a, ls->backlog,
-	                    a.sa.ss_family == AF_INET6 && v6->sin6_port != 0 &&
-	                            same_port_on_v4(addresses, v6->sin6_port));
-	if (l->fd < 0 && a.any && errno == EAFNOSUPPORT &&
+	only_v6 = a.sa.ss_family == AF_INET6 && v6->sin6_port != 0 &&
+	          same_port_on_v4(addresses, v6->sin6_port);
+	fd = bind_socket(&a, ls->backlog, only_v6);
+	if (fd < 0 && a.any && errno == EAFNOSUPPORT &&
 	    set_v4(&a, "0.0.0.0", ntohs(v6->sin6_port)))
-		l->fd = bind_socket(&a, ls->backlog, false);
-	if (l->fd < 0)
+		fd = bind_socket(&a, ls->backlog, false);
+	if (fd < 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
 		                     "cannot listen on %s: %s; see listen in "
 		                     "halibutd.conf(5)",
 		                     text, strerror(errno));
-	return add(ls, base);
+	if ((*out = listener_new(ls, fd, text)) == NULL)
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	(*out)->only_v6 = only_v6;
+	return HALIBUT_OK;
 }
 
 /* A socket that systemd listens on. Ours from here on. */
-static int inherit_listener(struct hbt_listeners *ls, struct event_base *base,
-                            int fd, struct halibut_error *err)
+static int inherit_listener(struct hbt_listeners *ls, int fd,
+                            struct halibut_error *err)
 {
-	struct listener *l = &ls->v[ls->n];
 	int type = 0, listens = 0;
 	socklen_t len = sizeof(int);
 
-	l->all = ls;
-	l->fd = fd;
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
-	    type == SOCK_STREAM &&
-	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 &&
-	    listens != 0 && evutil_make_socket_nonblocking(fd) == 0 &&
-	    listen(fd, ls->backlog) == 0) /* once more, for the backlog */
-		return add(ls, base);
-	close(fd);
-	return hbt_error_set(err, HALIBUT_EINVAL,
-	                     "descriptor %d that systemd hands over is no "
-	                     "socket that listens; halibutd.socket needs "
-	                     "ListenStream=, and no Accept=",
-	                     fd);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 ||
+	    type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 ||
+	    listens == 0 || evutil_make_socket_nonblocking(fd) != 0 ||
+	    listen(fd, ls->backlog) != 0) { /* once more, for the backlog */
+		close(fd);
+		return hbt_error_set(
+			err, HALIBUT_EINVAL,
+			"descriptor %d that systemd hands over is no "
+			"socket that listens; halibutd.socket needs "
+			"ListenStream=, and no Accept=",
+			fd);
+	}
+	if ((ls->v[ls->n] = listener_new(ls, fd, NULL)) == NULL)
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	ls->n++;
+	return HALIBUT_OK;
+}
+
+static int inherit_all(struct hbt_listeners *ls, int n,
+                       struct halibut_error *err)
+{
+	int rc = HALIBUT_OK;
+
+	if ((ls->v = calloc((size_t)n, sizeof(*ls->v))) == NULL)
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	for (int i = 0; rc == HALIBUT_OK && i < n; i++)
+		rc = inherit_listener(ls, HBT_SYSTEMD_FIRST_SOCKET + i, err);
+	return rc;
+}
+
+static void log_listening(const struct listener *l)
+{
+	log_event(HBT_LOG_INFO,
+	          LOG_ABOUT(.event = "listening", .endpoint = l->address),
+	          "listening on %s", l->address);
+}
+
+/* Another list of addresses */
+
+struct hbt_listen_plan {
+	struct listener **v; /* borrowed where there was one already */
+	bool *is_new;
+	size_t n;
+};
+
+static struct listener *find(const struct hbt_listeners *ls, const char *text)
+{
+	for (size_t i = 0; i < ls->n; i++)
+		if (ls->v[i]->text != NULL && strcmp(ls->v[i]->text, text) == 0)
+			return ls->v[i];
+	return NULL;
+}
+
+static bool is_planned(const struct hbt_listen_plan *p,
+                       const struct listener *l)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->v[i] == l)
+			return true;
+	return false;
+}
+
+static int plan_one(struct hbt_listeners *ls, struct hbt_listen_plan *p,
+                    const struct hbt_strings *addresses, const char *text,
+                    struct halibut_error *err)
+{
+	struct listener *l = find(ls, text);
+	int rc;
+
+	if (l != NULL && !is_planned(p, l)) {
+		p->v[p->n++] = l;
+		return HALIBUT_OK;
+	}
+	rc = open_listener(ls, &l, addresses, text, err);
+	if (rc == HALIBUT_OK) {
+		p->is_new[p->n] = true;
+		p->v[p->n++] = l;
+	}
+	return rc;
+}
+
+int hbt_listeners_plan(struct hbt_listeners *ls,
+                       const struct hbt_strings *addresses,
+                       struct hbt_listen_plan **out, struct halibut_error *err)
+{
+	struct hbt_listen_plan *p = calloc(1, sizeof(*p));
+	int rc = HALIBUT_OK;
+
+	*out = p;
+	if (p == NULL ||
+	    (p->v = calloc(addresses->n + 1, sizeof(*p->v))) == NULL ||
+	    (p->is_new = calloc(addresses->n + 1, sizeof(bool))) == NULL)
+		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	for (size_t i = 0; rc == HALIBUT_OK && i < addresses->n; i++)
+		rc = plan_one(ls, p, addresses, addresses->v[i], err);
+	if (rc != HALIBUT_OK)
+		hbt_listen_plan_free(out);
+	return rc;
+}
+
+void hbt_listen_plan_free(struct hbt_listen_plan **at)
+{
+	struct hbt_listen_plan *p = *at;
+
+	*at = NULL;
+	if (p == NULL)
+		return;
+	for (size_t i = 0; i < p->n; i++)
+		if (p->is_new[i])
+			listener_free(p->v[i]);
+	free(p->v);
+	free(p->is_new);
+	free(p);
+}
+
+void hbt_listeners_adopt(struct hbt_listeners *ls, struct hbt_listen_plan **at)
+{
+	struct hbt_listen_plan *p = *at;
+
+	*at = NULL;
+	for (size_t i = 0; i < ls->n; i++) {
+		if (is_planned(p, ls->v[i]))
+			continue;
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "not_listening",
+		                    .endpoint = ls->v[i]->address),
+		          "no longer listening on %s", ls->v[i]->address);
+		if (!ls->refusing)
+			accept_waiting(ls->v[i]);
+		listener_free(ls->v[i]);
+	}
+	free(ls->v);
+	ls->v = p->v;
+	ls->n = p->n;
+	for (size_t i = 0; i < ls->n; i++) {
+		if (!p->is_new[i])
+			continue;
+		if (ls->refusing)
+			close_listener(ls->v[i]);
+		else if (!ls->paused)
+			event_add(ls->v[i]->readable, NULL);
+		log_listening(ls->v[i]);
+	}
+	free(p->is_new);
+	free(p);
 }
 
 static int highest_fd(void)
@@ -365,40 +566,94 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
                       struct halibut_error *err)
 {
 	struct hbt_listeners *ls = calloc(1, sizeof(*ls));
+	struct hbt_listen_plan *plan;
 	int inherited = hbt_systemd_sockets();
 	int rc = HALIBUT_ENOMEM;
 
 	*out = NULL;
-	if (ls == NULL ||
-	    (ls->v = calloc(addresses->n + (size_t)inherited + 1,
-	                    sizeof(*ls->v))) == NULL ||
-	    (ls->retry = evtimer_new(base, on_retry, ls)) == NULL)
+	if (ls == NULL || (ls->retry = evtimer_new(base, on_retry, ls)) == NULL) {
+		hbt_error_set(err, rc, "out of memory");
 		goto out;
+	}
 	ls->ops = *ops;
+	ls->base = base;
 	ls->paused = true;
 	ls->backlog = backlog > 0 ? backlog : INT_MAX; /* somaxconn caps it */
 	ls->highest_fd = highest_fd();
-	rc = HALIBUT_OK;
-	for (int i = 0; rc == HALIBUT_OK && i < inherited; i++)
-		rc = inherit_listener(ls, base, HBT_SYSTEMD_FIRST_SOCKET + i,
-		                      err);
-	for (size_t i = 0;
-	     rc == HALIBUT_OK && inherited == 0 && i < addresses->n; i++)
-		rc = open_listener(ls, base, addresses, addresses->v[i], err);
+	if (inherited > 0)
+		rc = inherit_all(ls, inherited, err);
+	else if ((rc = hbt_listeners_plan(ls, addresses, &plan, err)) == 0)
+		hbt_listeners_adopt(ls, &plan);
 	if (rc != HALIBUT_OK)
 		goto out;
-	for (size_t i = 0; i < ls->n; i++)
-		log_event(HBT_LOG_INFO,
-		          LOG_ABOUT(.event = "listening",
-		                    .endpoint = ls->v[i].address),
-		          "listening on %s", ls->v[i].address);
+	for (size_t i = 0; i < ls->n && inherited > 0; i++)
+		log_listening(ls->v[i]);
 	*out = ls;
 	ls = NULL;
 out:
-	if (rc == HALIBUT_ENOMEM)
-		hbt_error_set(err, rc, "out of memory");
 	hbt_listeners_free(&ls);
 	return rc;
+}
+
+bool hbt_listeners_are_inherited(const struct hbt_listeners *ls)
+{
+	return ls->n > 0 && ls->v[0]->inherited;
+}
+
+/* Refusing */
+
+void hbt_listeners_finish(struct hbt_listeners *ls)
+{
+	for (size_t i = 0; i < ls->n && !ls->refusing; i++)
+		if (!ls->v[i]->inherited)
+			accept_waiting(ls->v[i]);
+}
+
+void hbt_listeners_refuse(struct hbt_listeners *ls)
+{
+	hbt_listeners_finish(ls);
+	set_reading(ls, false);
+	ls->refusing = true;
+	for (size_t i = 0; i < ls->n; i++) {
+		if (ls->v[i]->inherited)
+			event_add(ls->v[i]->readable, NULL);
+		else
+			close_listener(ls->v[i]);
+	}
+}
+
+static int reopen(struct listener *l, struct halibut_error *err)
+{
+	struct hbt_listeners *ls = l->all;
+
+	l->fd = bind_socket(&l->bound, ls->backlog, l->only_v6);
+	if (l->fd < 0)
+		return hbt_error_set(err, HALIBUT_ESYSTEM,
+		                     "cannot listen on %s again: %s", l->address,
+		                     strerror(errno));
+	l->readable = event_new(ls->base, l->fd, EV_READ | EV_PERSIST,
+	                        on_readable, l);
+	if (l->readable != NULL)
+		return HALIBUT_OK;
+	close_listener(l);
+	return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+}
+
+int hbt_listeners_welcome(struct hbt_listeners *ls, struct halibut_error *err)
+{
+	int rc = HALIBUT_OK;
+
+	for (size_t i = 0; rc == HALIBUT_OK && i < ls->n; i++)
+		if (!ls->v[i]->inherited)
+			rc = reopen(ls->v[i], err);
+	for (size_t i = 0; rc != HALIBUT_OK && i < ls->n; i++)
+		if (!ls->v[i]->inherited)
+			close_listener(ls->v[i]);
+	if (rc != HALIBUT_OK)
+		return rc;
+	ls->refusing = false;
+	set_reading(ls, !ls->paused);
+	return HALIBUT_OK;
 }
 
 void hbt_listeners_free(struct hbt_listeners **at)
@@ -408,11 +663,8 @@ void hbt_listeners_free(struct hbt_listeners **at)
 	*at = NULL;
 	if (ls == NULL)
 		return;
-	for (size_t i = 0; i < ls->n; i++) {
-		if (ls->v[i].readable != NULL)
-			event_free(ls->v[i].readable);
-		close(ls->v[i].fd);
-	}
+	for (size_t i = 0; i < ls->n; i++)
+		listener_free(ls->v[i]);
 	if (ls->retry != NULL)
 		event_free(ls->retry);
 	free(ls->v);
@@ -426,5 +678,5 @@ size_t hbt_listeners_count(const struct hbt_listeners *ls)
 
 const char *hbt_listeners_address(const struct hbt_listeners *ls, size_t i)
 {
-	return ls->v[i].address;
+	return ls->v[i]->address;
 }

@@ -51,11 +51,40 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
 void hbt_listeners_free(struct hbt_listeners **ls);
 
 /*
+ * Another list of addresses: first those that are new to it are bound, then
+ * adopt() replaces the list. Sockets of addresses that stay are not touched;
+ * what waits at others is accepted before they are closed. Not for those that
+ * systemd holds. HALIBUT_OK, or err says what cannot be.
+ */
+struct hbt_listen_plan;
+int hbt_listeners_plan(struct hbt_listeners *ls,
+                       const struct hbt_strings *addresses,
+                       struct hbt_listen_plan **out, struct halibut_error *err);
+void hbt_listeners_adopt(struct hbt_listeners *ls,
+                         struct hbt_listen_plan **plan);
+void hbt_listen_plan_free(struct hbt_listen_plan **plan);
+bool hbt_listeners_are_inherited(const struct hbt_listeners *ls);
+
+/*
  * Stops and restarts accepting; the kernel keeps what comes meanwhile. why is
  * logged when it pauses for a reason that an operator should know; NULL: not.
  */
 void hbt_listeners_pause(struct hbt_listeners *ls, const char *why);
 void hbt_listeners_resume(struct hbt_listeners *ls);
+
+/*
+ * Connections are refused from now on, until they are welcome again: our own
+ * sockets are closed, after what waits at them was accepted; a connection to
+ * one that systemd holds is closed at once. Pausing is of no consequence
+ * meanwhile. welcome() fails with HALIBUT_ESYSTEM when an address cannot be
+ * bound again; then all are still refused.
+ */
+void hbt_listeners_refuse(struct hbt_listeners *ls);
+int hbt_listeners_welcome(struct hbt_listeners *ls, struct halibut_error *err);
+
+/* Before the end: accepts what waits at our own sockets, since it would be
+ * reset. What waits at those of systemd is for the next process. */
+void hbt_listeners_finish(struct hbt_listeners *ls);
 
 size_t hbt_listeners_count(const struct hbt_listeners *ls);
 /* "address:port" as it was bound. */

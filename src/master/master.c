@@ -35,6 +35,7 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 		hbt_share_attach(m->share, &w->link);
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
+	hbt_drain_worker_ready(m, w);
 	hbt_dispatch_review(m);
 }
 
@@ -58,13 +59,14 @@ static int on_refused(struct hbt_master *m, const struct hbt_ipc_msg *msg)
 }
 
 /* Its text is for the status alone. */
-static int on_queue_state(struct hbt_master *m, struct hbt_ipc_msg *msg)
+static int on_queue_state(struct hbt_master *m, const struct hbt_worker *w,
+                          struct hbt_ipc_msg *msg)
 {
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 	struct hbt_str text = hbt_rd_str(&r);
 	json_t *state;
 
-	if (msg->lost)
+	if (msg->lost || !hbt_worker_is_newest(w))
 		return HALIBUT_OK;
 	if (hbt_rd_finish(&r) != HALIBUT_OK)
 		return HALIBUT_EPROTO;
@@ -109,13 +111,15 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_QUEUE_STATE:
 		if (w->link.kind != HBT_PEER_QUEUE_WORKER)
 			return HALIBUT_EPROTO;
-		return on_queue_state(m, msg);
+		return on_queue_state(m, w, msg);
 	case HBT_IPC_DOCUMENT:
 		if (w->link.kind != HBT_PEER_STATUS_WORKER)
 			return HALIBUT_EPROTO;
 		return hbt_documents_answer(m->documents, msg);
 	case HBT_IPC_REFUSED:
 		return on_refused(m, msg);
+	case HBT_IPC_DRAINED:
+		return hbt_drain_worker_drained(m, w);
 	default:
 		return HALIBUT_EPROTO;
 	}
@@ -133,9 +137,11 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER) {
-		hbt_share_detach(m->share);
-		json_decref(m->queue_state);
-		m->queue_state = NULL;
+		if (hbt_share_link(m->share) == &w->link) {
+			json_decref(m->queue_state);
+			m->queue_state = NULL;
+		}
+		hbt_share_detach(m->share, &w->link);
 	}
 	if (w->link.kind == HBT_PEER_STATUS_WORKER)
 		hbt_documents_worker_gone(m->documents);
@@ -157,82 +163,10 @@ static void client_lost(void *arg, struct hbt_client *c)
 		hbt_provision_logs(m, false);
 }
 
-/* Stopping */
-
-static void advance(struct hbt_master *m)
-{
-	if (m->state == MASTER_DRAINING &&
-	    hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER) == 0 &&
-	    hbt_workers_left(m->workers, HBT_PEER_QUEUE_WORKER) == 0) {
-		m->state = MASTER_CLOSING;
-		hbt_workers_stop(m->workers, HBT_PEER_SERVICE_WORKER, true);
-	}
-	if (m->state == MASTER_CLOSING &&
-	    hbt_workers_left(m->workers, HBT_PEER_SERVICE_WORKER) == 0) {
-		/* To the last it tells how far the others are. */
-		m->state = MASTER_STOPPED;
-		hbt_workers_stop(m->workers, HBT_PEER_STATUS_WORKER, true);
-	}
-	if (m->state == MASTER_STOPPED &&
-	    hbt_workers_left(m->workers, HBT_PEER_STATUS_WORKER) == 0)
-		event_base_loopexit(m->base, NULL);
-}
-
 static void worker_gone(void *arg, struct hbt_worker *w)
 {
 	(void)w;
-	advance(arg);
-}
-
-static void on_stop_timeout(evutil_socket_t fd, short what, void *arg)
-{
-	struct hbt_master *m = arg;
-
-	(void)fd;
-	(void)what;
-	hbt_workers_kill_all(m->workers, "it did not stop within stop_timeout");
-}
-
-/* systemd waits as long as we do, and some time for the last steps. */
-static void tell_stopping(int64_t ms)
-{
-	char fields[128];
-
-	snprintf(fields, sizeof(fields),
-	         "STOPPING=1\nSTATUS=finishing calls\n"
-	         "EXTEND_TIMEOUT_USEC=%lld",
-	         (long long)(ms + 10000) * 1000);
-	hbt_systemd_notify(fields);
-}
-
-void hbt_master_stop(struct hbt_master *m, const char *why)
-{
-	int64_t ms = m->cfg->stop_timeout_ms;
-	struct timeval tv = {.tv_sec = ms / 1000,
-	                     .tv_usec = (ms % 1000) * 1000};
-
-	hbt_audit(LOG_ABOUT(.event = "stop", .peer = why),
-	          m->state == MASTER_RUNNING ? "%s: the gateway stops"
-	                                     : "%s: the gateway stops at once",
-	          why);
-	if (m->state != MASTER_RUNNING) {
-		log_warning("stopping at once: %s", why);
-		hbt_workers_kill_all(m->workers, "told to stop twice");
-		return;
-	}
-	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "stopping", .reason = why),
-	          "stopping: %s", why);
-	tell_stopping(ms);
-	m->state = MASTER_DRAINING;
-	hbt_listeners_free(&m->listeners);
-	event_add(m->stop_timer, &tv);
-	if (m->share != NULL)
-		hbt_share_stop(m->share);
-	hbt_hosted_stop(m->hosted);
-	hbt_calls_stop(m->calls);
-	hbt_workers_stop(m->workers, HBT_PEER_CONNECTION_WORKER, true);
-	hbt_workers_stop(m->workers, HBT_PEER_QUEUE_WORKER, true);
-	advance(m);
+	hbt_drain_worker_gone(arg);
 }
 
 /* Signals */
@@ -270,18 +204,24 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	case SIGUSR1:
 		reopen_log(m);
 		break;
+	case SIGINT:
+		hbt_master_stop(m, "SIGINT", STOP_AT_ONCE);
+		break;
+	case SIGQUIT:
+		hbt_master_stop(m, "SIGQUIT", STOP_PATIENTLY);
+		break;
 	default:
-		hbt_master_stop(m, number == SIGINT ? "SIGINT" : "SIGTERM");
+		hbt_master_stop(m, "SIGTERM", STOP_IN_TIME);
 	}
 }
 
 static int catch_signals(struct hbt_master *m)
 {
-	static const int numbers[5] = {SIGCHLD, SIGHUP, SIGTERM, SIGINT,
-	                               SIGUSR1};
+	static const int numbers[N_SIGNALS] = {SIGCHLD, SIGHUP,  SIGTERM,
+	                                       SIGINT,  SIGQUIT, SIGUSR1};
 
 	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < 5; i++) {
+	for (size_t i = 0; i < N_SIGNALS; i++) {
 		m->signals[i] = evsignal_new(m->base, numbers[i], on_signal, m);
 		if (m->signals[i] == NULL ||
 		    event_add(m->signals[i], NULL) != 0)
@@ -318,9 +258,9 @@ static int make_timers(struct hbt_master *m)
 
 	m->trim_timer = event_new(m->base, -1, EV_PERSIST, on_trim, m);
 	m->second_timer = event_new(m->base, -1, EV_PERSIST, on_second, m);
-	m->stop_timer = evtimer_new(m->base, on_stop_timeout, m);
 	if (m->trim_timer == NULL || m->second_timer == NULL ||
-	    m->stop_timer == NULL || event_add(m->second_timer, &second) != 0)
+	    event_add(m->second_timer, &second) != 0 ||
+	    hbt_drain_init(m) != HALIBUT_OK)
 		return HALIBUT_ENOMEM;
 	return event_add(m->trim_timer, &minute) == 0 ? HALIBUT_OK
 	                                              : HALIBUT_ENOMEM;
@@ -380,7 +320,7 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static unsigned count_workers(const struct hbt_config *cfg)
+unsigned hbt_master_count_workers(const struct hbt_config *cfg)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -393,14 +333,13 @@ static int start_workers(struct hbt_master *m, struct halibut_error *err)
 {
 	const struct hbt_workers_ops ops = {worker_ready, worker_message,
 	                                    worker_lost, worker_gone, m};
-	unsigned n = count_workers(m->cfg);
-	struct hbt_identity identity;
-	int rc = hbt_identity_find(&identity, m->cfg, err);
+	unsigned n = hbt_master_count_workers(m->cfg);
+	int rc = hbt_identity_find(&m->identity, m->cfg, err);
 
 	if (rc != HALIBUT_OK)
 		return rc;
 	m->max_connections_a_worker = hbt_dispatch_limit(m->cfg, n);
-	rc = hbt_workers_new(&m->workers, m->base, m->cfg, &identity, &ops);
+	rc = hbt_workers_new(&m->workers, m->base, m->cfg, &m->identity, &ops);
 	for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
 		rc = hbt_workers_add(m->workers, HBT_PEER_CONNECTION_WORKER);
 	if (rc == HALIBUT_OK && m->cfg->n_programs > 0)
@@ -449,7 +388,8 @@ static int start_all(struct hbt_master *m, struct halibut_error *err)
 
 	if ((rc = hbt_credentials_load(&m->credentials, m->cfg, err)) != 0)
 		return rc;
-	if ((rc = hbt_master_load_texts(m, m->cfg, err)) != 0)
+	if ((rc = hbt_master_load_texts(m->cfg, &m->friendly_page,
+	                                &m->friendly_headers, err)) != 0)
 		return rc;
 	if (access(m->cfg->spool_directory, W_OK | X_OK) != 0)
 		return hbt_error_set(err, HALIBUT_EINVAL,
@@ -537,11 +477,13 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_switchboard_free(&m->switchboard);
 	hbt_share_free(&m->share);
 	json_decref(m->queue_state);
-	for (size_t i = 0; i < 5; i++)
+	for (size_t i = 0; i < N_SIGNALS; i++)
 		free_event(&m->signals[i]);
 	free_event(&m->trim_timer);
 	free_event(&m->second_timer);
 	free_event(&m->stop_timer);
+	free_event(&m->delay_timer);
+	free_event(&m->drain_timer);
 	if (m->base != NULL)
 		event_base_free(m->base);
 	hbt_credentials_fini(&m->credentials);

@@ -24,16 +24,27 @@
 
 enum hbt_master_state {
 	MASTER_RUNNING,
+	MASTER_DRAINED,  /* by order: takes nothing new, until undrained */
+	MASTER_LEAVING,  /* told to stop, still serves, is no longer ready */
 	MASTER_DRAINING, /* connection and queue workers finish their calls */
 	MASTER_CLOSING,  /* only service workers are left */
 	MASTER_STOPPED,  /* but for the status worker; then the loop ends */
 };
+
+enum hbt_master_haste {
+	STOP_IN_TIME,   /* calls are finished, but only until a deadline */
+	STOP_PATIENTLY, /* however long they take */
+	STOP_AT_ONCE,
+};
+
+#define N_SIGNALS 6
 
 struct hbt_master {
 	struct event_base *base;
 	enum hbt_master_state state;
 	struct hbt_config *cfg;
 	struct hbt_credentials credentials;
+	struct hbt_identity identity; /* of the workers */
 	char *friendly_page, *friendly_headers; /* texts; NULL: none */
 
 	struct hbt_share *share; /* NULL: no section redis */
@@ -54,8 +65,13 @@ struct hbt_master {
 	bool told_ready; /* to systemd */
 	bool full; /* no worker could take one more */
 
-	struct event *signals[5];
-	struct event *trim_timer, *second_timer, *stop_timer;
+	struct event *signals[N_SIGNALS];
+	struct event *trim_timer, *second_timer;
+
+	/* drain.c's */
+	struct event *delay_timer, *stop_timer, *drain_timer;
+	bool has_deadline, queues_stopped;
+	int64_t stage_ms, extended_ms;
 
 	char node_id[HBT_GUID_TEXT]; /* of this start, for other nodes */
 	json_t *queue_state; /* as the queue worker last said; NULL: never */
@@ -74,8 +90,27 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 /* Until it was told to stop, and all ended. */
 void hbt_master_run(struct hbt_master *m);
 void hbt_master_free(struct hbt_master **m);
-/* The first time in order, the second time at once. */
-void hbt_master_stop(struct hbt_master *m, const char *why);
+/* How many connection workers the configuration wants here. */
+unsigned hbt_master_count_workers(const struct hbt_config *cfg);
+
+/* drain.c. The second time at once, unless it is patient: that lifts the
+ * deadline of a stop under way. */
+void hbt_master_stop(struct hbt_master *m, const char *why,
+                     enum hbt_master_haste haste);
+/*
+ * For a while: not ready, nobody new, calls under way finish, polling services
+ * go; and back again. who wants it? They return at once, and are no-ops when
+ * it is so already. HALIBUT_ESHUTDOWN: the gateway stops anyhow.
+ */
+int hbt_master_drain(struct hbt_master *m, const char *who,
+                     struct halibut_error *err);
+int hbt_master_undrain(struct hbt_master *m, const char *who,
+                       struct halibut_error *err);
+/* For master.c: a worker said hello, said how far it has drained, is gone. */
+int hbt_drain_init(struct hbt_master *m);
+void hbt_drain_worker_ready(struct hbt_master *m, const struct hbt_worker *w);
+int hbt_drain_worker_drained(struct hbt_master *m, struct hbt_worker *w);
+void hbt_drain_worker_gone(struct hbt_master *m);
 
 /* dispatch.c: connections and calls to workers. */
 bool hbt_dispatch_accepted(void *master, int fd, const char *peer);
@@ -88,6 +123,15 @@ void hbt_dispatch_review(struct hbt_master *m);
 int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers);
 
 /* provision.c: what workers must know. */
+struct hbt_told { /* all of it that they are told once, at their start */
+	const struct hbt_config *cfg;
+	const struct hbt_credentials *credentials;
+	const char *friendly_page, *friendly_headers, *node_id;
+};
+/* Would a worker of that kind, started now, be told something else? */
+bool hbt_provision_differs(const struct hbt_master *m,
+                           const struct hbt_told *fresh,
+                           enum hbt_peer_kind kind);
 void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w);
 /* The lists that a reload can change, to all. */
 void hbt_provision_lists(struct hbt_master *m);
@@ -96,12 +140,17 @@ void hbt_provision_trust(struct hbt_master *m);
 /* How to log; with our standard error when that is another file now. */
 void hbt_provision_logs(struct hbt_master *m, bool with_file);
 
-/* reload.c. who wants it? HALIBUT_OK, or the old configuration stays and err says why. */
+/*
+ * reload.c. who wants it? HALIBUT_OK, or err says why everything stays as it
+ * was. Workers that were told something else at their start are replaced: the
+ * old ones finish what they carry, when the new ones are ready.
+ */
 int hbt_master_reload(struct hbt_master *m, const char *who,
                       struct halibut_error *err);
-/* The texts that the configuration names by path. */
-int hbt_master_load_texts(struct hbt_master *m, const struct hbt_config *cfg,
-                          struct halibut_error *err);
+/* texts.c: the page that the configuration names by path, and its headers;
+ * malloced, NULL: none. */
+int hbt_master_load_texts(const struct hbt_config *cfg, char **page,
+                          char **headers, struct halibut_error *err);
 
 /* node.c: the row of HBT_TABLE_NODE, and what is counted in it. */
 json_t *hbt_node_document(const struct hbt_master *m);

@@ -227,8 +227,11 @@ static json_t *call_time(const struct hbt_master *m)
 
 static void add_identity(json_t *o, const struct hbt_master *m)
 {
-	static const char *const states[] = {"running", "draining", "closing",
-	                                     "stopped"};
+	static const char *const states[] = {
+		[MASTER_RUNNING] = "running",   [MASTER_DRAINED] = "drained",
+		[MASTER_LEAVING] = "leaving",   [MASTER_DRAINING] = "draining",
+		[MASTER_CLOSING] = "closing",   [MASTER_STOPPED] = "stopped",
+	};
 
 	set_text(o, "node", m->cfg->node);
 	set_text(o, "node_id", m->node_id);

@@ -76,6 +76,18 @@ static void follow_log(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 		hbt_provision_logs(m, false);
 }
 
+static void send_outcome(struct hbt_client *c, uint32_t id,
+                         int (*order)(struct hbt_master *m, const char *who,
+                                      struct halibut_error *err),
+                         struct hbt_master *m)
+{
+	struct halibut_error err = {0};
+	int rc = order(m, c->link.name, &err);
+
+	hbt_client_done(c, id, rc == HALIBUT_OK, err.message);
+	halibut_error_clear(&err);
+}
+
 int hbt_orders_message(void *master, struct hbt_client *c,
                        struct hbt_ipc_msg *msg)
 {
@@ -107,7 +119,13 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 		return hbt_orders_trust_remove(m, c, msg);
 	case HBT_IPC_SHUTDOWN:
 		hbt_client_done(c, msg->id, true, NULL);
-		hbt_master_stop(m, c->link.name);
+		hbt_master_stop(m, c->link.name, STOP_IN_TIME);
+		return HALIBUT_OK;
+	case HBT_IPC_DRAIN:
+		send_outcome(c, msg->id, hbt_master_drain, m);
+		return HALIBUT_OK;
+	case HBT_IPC_UNDRAIN:
+		send_outcome(c, msg->id, hbt_master_undrain, m);
 		return HALIBUT_OK;
 	case HBT_IPC_CALL:
 	case HBT_IPC_CANCEL:

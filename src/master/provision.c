@@ -25,52 +25,117 @@ static int share_of(int limit, size_t workers)
 	                    : (int)(((size_t)limit + workers - 1) / workers);
 }
 
-static struct hbt_limits limits_of_a_worker(const struct hbt_master *m)
+static struct hbt_limits limits_of_a_worker(const struct hbt_config *cfg)
 {
-	size_t n = hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER);
-	struct hbt_limits l = m->cfg->limits;
+	size_t n = hbt_master_count_workers(cfg);
+	struct hbt_limits l = cfg->limits;
 
-	if (m->cfg->max_handshakes > 0)
-		l.max_handshakes = share_of(m->cfg->max_handshakes, n);
+	if (cfg->max_handshakes > 0)
+		l.max_handshakes = share_of(cfg->max_handshakes, n);
 	l.max_handshakes_per_second =
-		share_of(m->cfg->max_handshakes_per_second, n);
+		share_of(cfg->max_handshakes_per_second, n);
 	return l;
+}
+
+static struct hbt_told told_now(const struct hbt_master *m)
+{
+	const struct hbt_told t = {
+		.cfg = m->cfg,
+		.credentials = &m->credentials,
+		.friendly_page = m->friendly_page,
+		.friendly_headers = m->friendly_headers,
+		.node_id = m->node_id,
+	};
+
+	return t;
+}
+
+static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
+                         enum hbt_peer_kind kind, uint32_t index,
+                         uint8_t log_level)
+{
+	bool needs_key = kind == HBT_PEER_CONNECTION_WORKER;
+	const struct hbt_credentials *c = t->credentials;
+	const struct hbt_settings s = {
+		.index = index,
+		.node = t->cfg->node,
+		.log_level = log_level,
+		.limits = limits_of_a_worker(t->cfg),
+		.certificate_pem = needs_key ? c->certificate_pem : NULL,
+		.key_pem = needs_key ? c->key_pem : NULL,
+		.friendly_page = (char *)t->friendly_page,
+		.friendly_headers = (char *)t->friendly_headers,
+		.spool_directory = t->cfg->spool_directory,
+		.serves_clients = t->cfg->serves_clients,
+	};
+
+	hbt_settings_put(wr, &s);
+}
+
+/* With passwords: they travel in messages alone. */
+static void put_queue_settings(struct hbt_wr *wr, const struct hbt_told *t)
+{
+	struct hbt_queue_settings s = hbt_config_queue(t->cfg);
+
+	s.node_id = (char *)t->node_id;
+	hbt_queue_settings_put(wr, &s);
 }
 
 static void send_settings(struct hbt_master *m, struct hbt_worker *w)
 {
-	bool needs_key = w->link.kind == HBT_PEER_CONNECTION_WORKER;
-	const struct hbt_config *cfg = m->cfg;
-	const struct hbt_settings s = {
-		.index = w->index,
-		.node = cfg->node,
-		.log_level = (uint8_t)cfg->log_level,
-		.limits = limits_of_a_worker(m),
-		.certificate_pem =
-			needs_key ? m->credentials.certificate_pem : NULL,
-		.key_pem = needs_key ? m->credentials.key_pem : NULL,
-		.friendly_page = m->friendly_page,
-		.friendly_headers = m->friendly_headers,
-		.spool_directory = cfg->spool_directory,
-		.serves_clients = cfg->serves_clients,
-	};
+	const struct hbt_told t = told_now(m);
 	struct hbt_wr wr;
 
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
-	hbt_settings_put(&wr, &s);
+	put_settings(&wr, &t, w->link.kind, w->index,
+	             (uint8_t)m->cfg->log_level);
 	tell(w, HBT_IPC_SETTINGS, &wr);
 }
 
-/* With passwords: they travel in messages alone. */
 static void send_queue_settings(struct hbt_master *m, struct hbt_worker *w)
 {
-	struct hbt_queue_settings s = hbt_config_queue(m->cfg);
+	const struct hbt_told t = told_now(m);
 	struct hbt_wr wr;
 
-	s.node_id = m->node_id;
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
-	hbt_queue_settings_put(&wr, &s);
+	put_queue_settings(&wr, &t);
 	tell(w, HBT_IPC_QUEUE_SETTINGS, &wr);
+}
+
+static void put_told(struct hbt_wr *wr, const struct hbt_told *t,
+                     enum hbt_peer_kind kind)
+{
+	hbt_wr_init(wr, HBT_IPC_MAX_BODY);
+	hbt_wr_cstr(wr, t->cfg->worker_directory);
+	hbt_wr_u8(wr, t->cfg->sandbox);
+	put_settings(wr, t, kind, 0, 0);
+	if (kind == HBT_PEER_QUEUE_WORKER)
+		put_queue_settings(wr, t);
+}
+
+static void wipe(struct hbt_wr *wr)
+{
+	if (wr->buf.data != NULL)
+		explicit_bzero(wr->buf.data, wr->buf.cap);
+	hbt_wr_fini(wr);
+}
+
+bool hbt_provision_differs(const struct hbt_master *m,
+                           const struct hbt_told *fresh,
+                           enum hbt_peer_kind kind)
+{
+	const struct hbt_told now = told_now(m);
+	struct hbt_wr a, b;
+	bool differs;
+
+	put_told(&a, &now, kind);
+	put_told(&b, fresh, kind);
+	differs = a.status != HALIBUT_OK || b.status != HALIBUT_OK ||
+	          a.buf.len != b.buf.len ||
+	          memcmp(a.buf.data, b.buf.data, a.buf.len) != 0;
+	wipe(&a);
+	wipe(&b);
+	return differs;
 }
 
 static void send_trust(struct hbt_master *m, struct hbt_worker *w)
@@ -97,17 +162,19 @@ static uint32_t share(uint32_t n, uint32_t index, uint32_t workers,
 
 static void send_polls(struct hbt_master *m, struct hbt_worker *w)
 {
-	uint32_t workers = (uint32_t)hbt_workers_left(
-		m->workers, HBT_PEER_CONNECTION_WORKER);
+	uint32_t workers = hbt_workers_newest(m->workers,
+	                                      HBT_PEER_CONNECTION_WORKER);
 	uint32_t n = 0;
 	struct hbt_wr wr, list;
 
 	hbt_wr_init(&list, HBT_IPC_MAX_BODY);
-	for (size_t i = 0; i < m->cfg->n_polls; i++) {
+	for (size_t i = 0; m->state == MASTER_RUNNING && i < m->cfg->n_polls;
+	     i++) {
 		struct hbt_poll p = m->cfg->polls[i];
 
 		p.connections =
-			share(p.connections, w->index, workers, (uint32_t)i);
+			share(p.connections, hbt_worker_place(w), workers,
+			      (uint32_t)i);
 		if (p.connections == 0)
 			continue;
 		hbt_poll_put(&list, &p);
@@ -154,9 +221,13 @@ static void send_lists(struct hbt_master *m, struct hbt_worker *w)
 {
 	if (w->link.kind == HBT_PEER_CONNECTION_WORKER) {
 		send_trust(m, w);
-		send_polls(m, w);
+		/* What older ones poll, they go on with until they retire. */
+		if (w->state == WORKER_READY && hbt_worker_is_newest(w))
+			send_polls(m, w);
 	} else if (w->link.kind == HBT_PEER_SERVICE_WORKER) {
 		send_programs(m, w);
+	} else if (w->link.kind == HBT_PEER_STATUS_WORKER) {
+		hbt_status_port_provision(m->status_port, &w->link);
 	}
 }
 
@@ -166,8 +237,6 @@ void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
 	send_log(w, false);
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
 		send_queue_settings(m, w);
-	if (w->link.kind == HBT_PEER_STATUS_WORKER)
-		hbt_status_port_provision(m->status_port, &w->link);
 	send_lists(m, w);
 }
 
@@ -176,7 +245,7 @@ void hbt_provision_lists(struct hbt_master *m)
 	struct hbt_worker *w;
 
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
-		if (w->state == WORKER_READY)
+		if (w->state == WORKER_READY || w->state == WORKER_STOPPING)
 			send_lists(m, w);
 }
 

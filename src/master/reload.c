@@ -1,78 +1,41 @@
-/* Reading the configuration again: trust, routes, services, queues and
- * polls. */
-#include <errno.h>
-#include <stdio.h>
+/*
+ * Reading the configuration again, with all that it names. First everything
+ * is read, checked and opened; what goes wrong in that leaves no trace. Then
+ * it takes the place of the old, and nothing can fail any more.
+ */
 #include <stdlib.h>
 #include <string.h>
-#include "base/buf.h"
 #include "base/log.h"
 #include "master/audit.h"
 #include "master/logs.h"
 #include "master/master.h"
+#include "master/preflight.h"
 #include "master/systemd.h"
 
-#define MAX_PAGE ((size_t)1024 * 1024)
+static const enum hbt_peer_kind renewable[] = {
+	HBT_PEER_CONNECTION_WORKER,
+	HBT_PEER_SERVICE_WORKER,
+	HBT_PEER_QUEUE_WORKER,
+};
+#define N_RENEWABLE (sizeof(renewable) / sizeof(renewable[0]))
 
-static int load_page(const char *path, char **text, struct halibut_error *err)
+/* What was read, before it takes the place of what there is. */
+struct fresh {
+	struct hbt_config *cfg;
+	struct hbt_credentials credentials;
+	char *page, *headers;
+	struct hbt_identity identity;
+	struct hbt_listen_plan *plan; /* NULL: the same addresses as before */
+	unsigned renew[N_RENEWABLE];  /* how many workers; 0: the old ones do */
+};
+
+static void fresh_fini(struct fresh *f)
 {
-	FILE *f = fopen(path, "re");
-	struct hbt_buf buf;
-	char piece[4096];
-	size_t n;
-	int rc = HALIBUT_OK;
-
-	if (f == NULL)
-		return hbt_error_set(err, HALIBUT_ESYSTEM,
-		                     "friendly_page %s cannot be read: %s",
-		                     path, strerror(errno));
-	hbt_buf_init(&buf, MAX_PAGE);
-	while (rc == HALIBUT_OK && (n = fread(piece, 1, sizeof(piece), f)) > 0)
-		rc = hbt_buf_append(&buf, piece, n);
-	if (rc == HALIBUT_OK)
-		rc = hbt_buf_append(&buf, "", 1);
-	if (rc == HALIBUT_OK && ferror(f))
-		rc = HALIBUT_ESYSTEM;
-	if (rc == HALIBUT_OK)
-		*text = (char *)hbt_buf_detach(&buf, &n);
-	else
-		hbt_error_set(err, rc, "friendly_page %s: %s", path,
-		              rc == HALIBUT_ELIMIT ? "larger than 1 MiB"
-		                                   : halibut_strerror(rc));
-	hbt_buf_fini(&buf);
-	fclose(f);
-	return rc;
-}
-
-static char *join_lines(const struct hbt_strings *list)
-{
-	size_t len = 1;
-	char *text, *p;
-
-	for (size_t i = 0; i < list->n; i++)
-		len += strlen(list->v[i]) + 1;
-	text = p = malloc(len);
-	if (text == NULL)
-		return NULL;
-	*p = '\0';
-	for (size_t i = 0; i < list->n; i++) {
-		p = stpcpy(p, list->v[i]);
-		if (i + 1 < list->n)
-			p = stpcpy(p, "\n");
-	}
-	return text;
-}
-
-int hbt_master_load_texts(struct hbt_master *m, const struct hbt_config *cfg,
-                          struct halibut_error *err)
-{
-	int rc = HALIBUT_OK;
-
-	if (cfg->friendly_page != NULL)
-		rc = load_page(cfg->friendly_page, &m->friendly_page, err);
-	if (rc == HALIBUT_OK && cfg->friendly_headers.n > 0 &&
-	    (m->friendly_headers = join_lines(&cfg->friendly_headers)) == NULL)
-		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
-	return rc;
+	hbt_listen_plan_free(&f->plan);
+	hbt_credentials_fini(&f->credentials);
+	hbt_config_free(&f->cfg);
+	free(f->page);
+	free(f->headers);
 }
 
 static void tell_restart(void *arg, const char *setting)
@@ -86,40 +49,154 @@ static void tell_restart(void *arg, const char *setting)
 	          setting);
 }
 
-/* The new lists in the old configuration, whose other settings stay. */
-static void swap_lists(struct hbt_config *to, struct hbt_config *from)
+static bool is_same_list(const struct hbt_strings *a,
+                         const struct hbt_strings *b)
 {
-	const struct hbt_config was = *to;
+	for (size_t i = 0; i < a->n && a->n == b->n; i++)
+		if (strcmp(a->v[i], b->v[i]) != 0)
+			return false;
+	return a->n == b->n;
+}
 
-	memcpy(to->sha256, from->sha256, sizeof(to->sha256));
-	to->read_at = from->read_at;
-	to->trust = from->trust;
-	to->trust_file = from->trust_file;
-	to->trust_added_file = from->trust_added_file;
-	to->trusted = from->trusted;
-	to->routes = from->routes;
-	to->n_routes = from->n_routes;
-	to->programs = from->programs;
-	to->n_programs = from->n_programs;
-	to->polls = from->polls;
-	to->n_polls = from->n_polls;
-	to->queues = from->queues;
-	to->n_queues = from->n_queues;
-	to->log_level = from->log_level;
-	to->log_levels = from->log_levels;
-	from->log_levels = was.log_levels;
-	from->trust = was.trust;
-	from->trust_file = was.trust_file;
-	from->trust_added_file = was.trust_added_file;
-	from->trusted = was.trusted;
-	from->routes = was.routes;
-	from->n_routes = was.n_routes;
-	from->programs = was.programs;
-	from->n_programs = was.n_programs;
-	from->polls = was.polls;
-	from->n_polls = was.n_polls;
-	from->queues = was.queues;
-	from->n_queues = was.n_queues;
+static int plan_listening(struct hbt_master *m, struct fresh *f,
+                          struct halibut_error *err)
+{
+	if (is_same_list(&m->cfg->listen, &f->cfg->listen) ||
+	    hbt_listeners_are_inherited(m->listeners))
+		return HALIBUT_OK;
+	return hbt_listeners_plan(m->listeners, &f->cfg->listen, &f->plan,
+	                          err);
+}
+
+/* How many of that kind there should be. */
+static unsigned wanted(const struct hbt_master *m, const struct fresh *f,
+                       enum hbt_peer_kind kind)
+{
+	if (kind == HBT_PEER_CONNECTION_WORKER)
+		return hbt_master_count_workers(f->cfg);
+	if (kind == HBT_PEER_SERVICE_WORKER)
+		return f->cfg->n_programs > 0 ||
+		       hbt_workers_newest(m->workers, kind) > 0;
+	return m->share != NULL;
+}
+
+static bool is_same_identity(const struct hbt_identity *a,
+                             const struct hbt_identity *b)
+{
+	return a->change == b->change && a->uid == b->uid && a->gid == b->gid;
+}
+
+/* Which workers know, or are, something else than they would be now? */
+static int plan_workers(struct hbt_master *m, struct fresh *f,
+                        struct halibut_error *err)
+{
+	const struct hbt_told told = {
+		.cfg = f->cfg,
+		.credentials = &f->credentials,
+		.friendly_page = f->page,
+		.friendly_headers = f->headers,
+		.node_id = m->node_id,
+	};
+	bool others = !is_same_identity(&m->identity, &f->identity);
+	unsigned all = 0;
+
+	for (size_t i = 0; i < N_RENEWABLE; i++) {
+		enum hbt_peer_kind kind = renewable[i];
+		unsigned n = wanted(m, f, kind);
+
+		if (others || n != hbt_workers_newest(m->workers, kind) ||
+		    hbt_provision_differs(m, &told, kind))
+			f->renew[i] = n;
+		all += f->renew[i];
+	}
+	if (all <= hbt_workers_room(m->workers))
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_ELIMIT,
+	                     "the workers would have to be replaced, but too "
+	                     "many from earlier reloads still finish what "
+	                     "they carry; try again when they have");
+}
+
+/* Everything that can go wrong. Afterwards f has the fixed settings that the
+ * gateway goes on with, and m->cfg those that were read. */
+static int prepare(struct hbt_master *m, struct fresh *f,
+                   struct halibut_error *err)
+{
+	int rc = hbt_config_load(&f->cfg, m->cfg->path, err);
+
+	if (rc == HALIBUT_OK)
+		rc = hbt_credentials_load(&f->credentials, f->cfg, err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_master_load_texts(f->cfg, &f->page, &f->headers, err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_identity_find(&f->identity, f->cfg, err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_preflight(f->cfg, err);
+	if (rc != HALIBUT_OK)
+		return rc;
+	hbt_config_swap_fixed(f->cfg, m->cfg);
+	rc = plan_listening(m, f, err);
+	if (rc == HALIBUT_OK)
+		rc = plan_workers(m, f, err);
+	if (rc == HALIBUT_OK) /* the last one, since it is in force then */
+		rc = hbt_status_port_reload(m->status_port, f->cfg,
+		                            f->credentials.certificate_pem,
+		                            err);
+	if (rc != HALIBUT_OK)
+		hbt_config_swap_fixed(f->cfg, m->cfg);
+	return rc;
+}
+
+/* The configuration stays where it is, for those who point to it. */
+static void exchange(struct hbt_master *m, struct fresh *f)
+{
+	const struct hbt_config cfg = *m->cfg;
+	const struct hbt_credentials credentials = m->credentials;
+	char *page = m->friendly_page, *headers = m->friendly_headers;
+
+	*m->cfg = *f->cfg;
+	*f->cfg = cfg;
+	m->credentials = f->credentials;
+	f->credentials = credentials;
+	m->friendly_page = f->page;
+	f->page = page;
+	m->friendly_headers = f->headers;
+	f->headers = headers;
+	m->identity = f->identity;
+}
+
+static void renew_workers(struct hbt_master *m, const struct fresh *f)
+{
+	for (size_t i = 0; i < N_RENEWABLE; i++) {
+		int rc = HALIBUT_OK;
+
+		if (f->renew[i] > 0)
+			rc = hbt_workers_renew(m->workers, renewable[i],
+			                       f->renew[i]);
+		if (rc != HALIBUT_OK)
+			log_error("workers cannot be replaced, the old ones "
+			          "serve on with the old configuration: %s",
+			          halibut_strerror(rc));
+	}
+}
+
+/* Nothing can go wrong that would not be said and leave the old in place. */
+static void commit(struct hbt_master *m, struct fresh *f)
+{
+	hbt_config_compare(m->cfg, f->cfg, tell_restart, NULL);
+	exchange(m, f);
+	if (f->plan != NULL)
+		hbt_listeners_adopt(m->listeners, &f->plan);
+	hbt_workers_identify(m->workers, &m->identity);
+	renew_workers(m, f);
+	m->max_connections_a_worker = hbt_dispatch_limit(
+		m->cfg, hbt_master_count_workers(m->cfg));
+	hbt_logs_configure(m->cfg);
+	hbt_audit_configure(m->cfg);
+	hbt_provision_logs(m, false);
+	hbt_provision_lists(m);
+	hbt_hosted_configure(m->hosted, m->cfg);
+	hbt_dispatch_review(m);
 }
 
 static void remember(struct hbt_master *m, const struct halibut_error *err)
@@ -131,50 +208,60 @@ static void remember(struct hbt_master *m, const struct halibut_error *err)
 	m->reloads_failed += err != NULL;
 }
 
+static void tell_failure(struct hbt_master *m, const char *who,
+                         const struct halibut_error *err)
+{
+	log_event(HBT_LOG_ERROR,
+	          LOG_ABOUT(.event = "reload_failed", .reason = err->message),
+	          "the configuration stays as it was: %s", err->message);
+	hbt_audit(LOG_ABOUT(.event = "reload_refused", .peer = who,
+	                    .reason = err->message),
+	          "%s: the configuration was not read again: %s", who,
+	          err->message);
+	remember(m, err);
+}
+
+static void tell_success(struct hbt_master *m, const struct fresh *was,
+                         const char *who)
+{
+	const char *before = was->credentials.thumbprint;
+
+	hbt_audit(LOG_ABOUT(.event = "reload", .peer = who),
+	          "%s: the configuration was read again", who);
+	hbt_audit_trust(who, &was->cfg->trusted, &m->cfg->trusted);
+	if (strcmp(before, m->credentials.thumbprint) != 0)
+		log_event(HBT_LOG_INFO,
+		          LOG_ABOUT(.event = "certificate_changed",
+		                    .thumbprint = m->credentials.thumbprint),
+		          "the certificate is %s now, it was %s",
+		          m->credentials.thumbprint, before);
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "reloaded"),
+	          "configuration read again: %zu trusted, %zu routes, "
+	          "%zu services, %zu polled servers%s",
+	          m->cfg->trusted.n, m->cfg->n_routes, m->cfg->n_programs,
+	          m->cfg->n_polls,
+	          was->renew[0] > 0 ? "; new workers take over" : "");
+	remember(m, NULL);
+}
+
 static int reload(struct hbt_master *m, const char *who,
                   struct halibut_error *err)
 {
-	struct hbt_config *fresh;
+	struct fresh f = {.cfg = NULL};
 	int rc;
 
-	if (m->state != MASTER_RUNNING)
+	if (m->state > MASTER_DRAINED)
 		return hbt_error_set(err, HALIBUT_ESHUTDOWN,
 		                     "the gateway is stopping");
-	rc = hbt_config_load(&fresh, m->cfg->path, err);
-	if (rc != HALIBUT_OK) {
-		log_event(HBT_LOG_ERROR,
-		          LOG_ABOUT(.event = "reload_failed",
-		                    .reason = err->message),
-		          "the configuration stays as it was: %s",
-		          err->message);
-		hbt_audit(LOG_ABOUT(.event = "reload_refused", .peer = who,
-		                    .reason = err->message),
-		          "%s: the configuration was not read again: %s", who,
-		          err->message);
-		remember(m, err);
-		return rc;
+	rc = prepare(m, &f, err);
+	if (rc == HALIBUT_OK) {
+		commit(m, &f);
+		tell_success(m, &f, who);
+	} else {
+		tell_failure(m, who, err);
 	}
-	hbt_config_compare(m->cfg, fresh, tell_restart, NULL);
-	hbt_audit(LOG_ABOUT(.event = "reload", .peer = who),
-	          "%s: the configuration was read again", who);
-	hbt_audit_trust(who, &m->cfg->trusted, &fresh->trusted);
-	swap_lists(m->cfg, fresh);
-	hbt_config_free(&fresh);
-	if (m->cfg->n_programs > 0 &&
-	    hbt_workers_left(m->workers, HBT_PEER_SERVICE_WORKER) == 0 &&
-	    hbt_workers_add(m->workers, HBT_PEER_SERVICE_WORKER) != HALIBUT_OK)
-		log_error("no service worker can be started");
-	hbt_logs_configure(m->cfg);
-	hbt_provision_logs(m, false);
-	hbt_provision_lists(m);
-	hbt_hosted_configure(m->hosted, m->cfg);
-	remember(m, NULL);
-	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "reloaded"),
-	          "configuration read again: %zu trusted, %zu routes, "
-	         "%zu services, %zu polled servers",
-	         m->cfg->trusted.n, m->cfg->n_routes, m->cfg->n_programs,
-	         m->cfg->n_polls);
-	return HALIBUT_OK;
+	fresh_fini(&f);
+	return rc;
 }
 
 int hbt_master_reload(struct hbt_master *m, const char *who,

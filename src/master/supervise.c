@@ -17,7 +17,7 @@
 #define HEALTHY_MS 60000
 /* Between the end of a channel and that of its process. */
 #define LAST_MOMENT_MS 1000
-#define MAX_WORKERS 260
+#define MAX_WORKERS 1100 /* some generations of as many as can be set */
 
 struct hbt_workers {
 	struct event_base *base;
@@ -26,7 +26,11 @@ struct hbt_workers {
 	struct hbt_workers_ops ops;
 	struct hbt_worker *v[MAX_WORKERS];
 	size_t n;
-	bool stopping[HBT_PEER_KINDS]; /* by kind: none is started */
+	/* By kind. */
+	bool stopping[HBT_PEER_KINDS]; /* none is started */
+	unsigned generation[HBT_PEER_KINDS];
+	unsigned last_index[HBT_PEER_KINDS]; /* the next one's */
+	struct event *sweeper; /* frees retired ones, from the loop */
 };
 
 static const char *const state_names[WORKER_STATE_COUNT] = {
@@ -70,11 +74,10 @@ static void set_state(struct hbt_worker *w, enum hbt_worker_state to)
 		start_timer(w, w->delay_ms);
 	else if (to == WORKER_STARTING)
 		start_timer(w, cfg->worker_start_timeout_ms);
-	else if (to == WORKER_READY)
+	else if (to == WORKER_READY || to == WORKER_STOPPING)
 		start_timer(w, cfg->worker_ping_interval_ms);
 	else if (to == WORKER_LOST)
 		start_timer(w, LAST_MOMENT_MS);
-	/* STOPPING is bounded by stop_timeout of the whole node. */
 }
 
 const char *hbt_worker_state_name(enum hbt_worker_state state)
@@ -84,7 +87,7 @@ const char *hbt_worker_state_name(enum hbt_worker_state state)
 
 static bool is_stopping(const struct hbt_worker *w)
 {
-	return w->all->stopping[w->link.kind];
+	return w->retiring || w->all->stopping[w->link.kind];
 }
 
 static const char *program_of(enum hbt_peer_kind kind)
@@ -169,6 +172,14 @@ static void tell_recovery(struct hbt_worker *w)
 	w->ends_in_a_row = 0;
 }
 
+static void set_gone(struct hbt_worker *w)
+{
+	set_state(w, WORKER_GONE);
+	if (w->retiring)
+		event_active(w->all->sweeper, EV_TIMEOUT, 0);
+	w->all->ops.gone(w->all->ops.arg, w);
+}
+
 /* Neither process nor channel is left: what now? */
 static void rest_or_go(struct hbt_worker *w)
 {
@@ -183,8 +194,7 @@ static void rest_or_go(struct hbt_worker *w)
 		log_event(HBT_LOG_INFO,
 		          LOG_ABOUT(.event = "worker_stopped", .reason = how),
 		          "%s: ended with %s", w->link.name, how);
-		set_state(w, WORKER_GONE);
-		w->all->ops.gone(w->all->ops.arg, w);
+		set_gone(w);
 		return;
 	}
 	if (w->delay_ms == 0 || hbt_now_ms() - w->started_ms > HEALTHY_MS) {
@@ -270,11 +280,14 @@ static void on_hello(struct hbt_worker *w, struct hbt_ipc_msg *msg)
 	char *version = hbt_rd_strdup(&r);
 
 	if (hbt_rd_finish(&r) != HALIBUT_OK || kind != w->link.kind ||
-	    pid != (uint32_t)w->pid || w->state != WORKER_STARTING)
+	    pid != (uint32_t)w->pid ||
+	    (w->state != WORKER_STARTING && w->state != WORKER_STOPPING))
 		lose(w, "its hello is wrong");
 	else if (protocol != HBT_IPC_PROTOCOL)
 		lose(w, "it is of another version than halibutd; install "
 		        "programs of the same version");
+	else if (w->state == WORKER_STOPPING) /* was told before it spoke */
+		w->answered = true;
 	else {
 		log_event(w->ends_in_a_row < 2 ? HBT_LOG_INFO : HBT_LOG_DEBUG,
 		          LOG_ABOUT(.event = "worker_ready"),
@@ -307,6 +320,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		w->answered = true;
 		return;
 	}
+	if (msg->type == HBT_IPC_DRAINED && msg->len == 1 &&
+	    msg->data[0] <= HBT_DRAINED_ALL)
+		w->drained = (enum hbt_drained)msg->data[0];
 	if (msg->type == HBT_IPC_STATS) {
 		r = hbt_rd_from(msg->data, msg->len);
 		hbt_worker_stats_get(&r, &w->stats);
@@ -369,7 +385,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		                    limit);
 		snprintf(why, sizeof(why), "no hello within %s", limit);
 		lose(w, why);
-	} else if (w->state == WORKER_READY) {
+	} else if (w->state == WORKER_READY || w->state == WORKER_STOPPING) {
 		ping(w);
 	}
 }
@@ -413,57 +429,193 @@ static void start(struct hbt_worker *w)
 	halibut_error_clear(&err);
 }
 
+static struct hbt_worker *worker_new(struct hbt_workers *ws,
+                                     enum hbt_peer_kind kind)
+{
+	struct hbt_worker *w = calloc(1, sizeof(*w));
+
+	if (w == NULL ||
+	    (w->timer = evtimer_new(ws->base, on_timer, w)) == NULL) {
+		free(w);
+		return NULL;
+	}
+	w->all = ws;
+	w->link.kind = kind;
+	w->state = WORKER_RESTING;
+	return w;
+}
+
+static void worker_free(struct hbt_worker *w)
+{
+	event_free(w->timer);
+	free(w);
+}
+
+/* From here on it is one of them. */
+static void begin(struct hbt_worker *w)
+{
+	struct hbt_workers *ws = w->all;
+
+	w->index = ws->last_index[w->link.kind]++;
+	w->generation = ws->generation[w->link.kind];
+	set_name(w);
+	ws->v[ws->n++] = w;
+	start(w);
+}
+
 int hbt_workers_add(struct hbt_workers *ws, enum hbt_peer_kind kind)
 {
 	struct hbt_worker *w;
 
 	if (ws->n == MAX_WORKERS)
 		return HALIBUT_ELIMIT;
-	w = calloc(1, sizeof(*w));
-	if (w == NULL ||
-	    (w->timer = evtimer_new(ws->base, on_timer, w)) == NULL) {
-		free(w);
+	if ((w = worker_new(ws, kind)) == NULL)
+		return HALIBUT_ENOMEM;
+	begin(w);
+	return HALIBUT_OK;
+}
+
+/* Generations */
+
+int hbt_workers_renew(struct hbt_workers *ws, enum hbt_peer_kind kind,
+                      unsigned n)
+{
+	struct hbt_worker *fresh[MAX_WORKERS];
+	unsigned made = 0;
+
+	if (n > MAX_WORKERS - ws->n)
+		return HALIBUT_ELIMIT;
+	while (made < n && (fresh[made] = worker_new(ws, kind)) != NULL)
+		made++;
+	if (made < n) {
+		while (made > 0)
+			worker_free(fresh[--made]);
 		return HALIBUT_ENOMEM;
 	}
-	w->all = ws;
-	w->link.kind = kind;
-	for (size_t i = 0; i < ws->n; i++)
-		w->index += ws->v[i]->link.kind == kind;
-	w->state = WORKER_RESTING;
-	set_name(w);
-	ws->v[ws->n++] = w;
-	start(w);
+	ws->generation[kind]++;
+	for (unsigned i = 0; i < n; i++)
+		begin(fresh[i]);
 	return HALIBUT_OK;
+}
+
+unsigned hbt_workers_room(const struct hbt_workers *ws)
+{
+	return (unsigned)(MAX_WORKERS - ws->n);
+}
+
+bool hbt_worker_is_newest(const struct hbt_worker *w)
+{
+	return w->generation == w->all->generation[w->link.kind];
+}
+
+bool hbt_workers_renewed(const struct hbt_workers *ws,
+                         enum hbt_peer_kind kind)
+{
+	for (size_t i = 0; i < ws->n; i++)
+		if (ws->v[i]->link.kind == kind &&
+		    hbt_worker_is_newest(ws->v[i]) &&
+		    ws->v[i]->state != WORKER_READY)
+			return false;
+	return true;
+}
+
+unsigned hbt_workers_newest(const struct hbt_workers *ws,
+                            enum hbt_peer_kind kind)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ws->n; i++)
+		n += ws->v[i]->link.kind == kind &&
+		     hbt_worker_is_newest(ws->v[i]);
+	return n;
+}
+
+unsigned hbt_worker_place(const struct hbt_worker *w)
+{
+	const struct hbt_workers *ws = w->all;
+	unsigned place = 0;
+
+	for (size_t i = 0; ws->v[i] != w; i++)
+		place += ws->v[i]->link.kind == w->link.kind &&
+		         hbt_worker_is_newest(ws->v[i]);
+	return place;
+}
+
+static void sweep(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_workers *ws = arg;
+	size_t kept = 0;
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < ws->n; i++) {
+		if (ws->v[i]->retiring && ws->v[i]->state == WORKER_GONE)
+			worker_free(ws->v[i]);
+		else
+			ws->v[kept++] = ws->v[i];
+	}
+	ws->n = kept;
 }
 
 /* Stopping */
 
-static void stop(struct hbt_worker *w, bool drain)
+void hbt_worker_stop_on(struct hbt_worker *w, enum hbt_stop how,
+                        int64_t spread_ms)
 {
-	uint8_t body = drain;
+	uint32_t spread = spread_ms < UINT32_MAX ? (uint32_t)spread_ms
+	                                         : UINT32_MAX;
+	struct hbt_wr wr;
 
+	if (w->state != WORKER_STOPPING)
+		return;
+	w->told = how;
+	hbt_wr_init(&wr, 8);
+	hbt_wr_u8(&wr, (uint8_t)how);
+	hbt_wr_u32(&wr, spread);
+	if (hbt_link_send(&w->link, HBT_IPC_STOP, 0, &wr, -1) != HALIBUT_OK)
+		lose(w, "it cannot be told to stop: out of memory");
+}
+
+static void stop(struct hbt_worker *w, enum hbt_stop how, int64_t spread_ms)
+{
 	switch (w->state) {
 	case WORKER_RESTING:
-		set_state(w, WORKER_GONE);
-		w->all->ops.gone(w->all->ops.arg, w);
+		set_gone(w);
 		break;
 	case WORKER_STARTING:
 	case WORKER_READY:
 		set_state(w, WORKER_STOPPING);
-		hbt_ipc_send(w->link.ipc, HBT_IPC_STOP, 0, &body, 1, -1);
+		hbt_worker_stop_on(w, how, spread_ms);
 		break;
 	default:
 		break;
 	}
 }
 
+void hbt_workers_retire(struct hbt_workers *ws, enum hbt_peer_kind kind,
+                        enum hbt_stop how, int64_t spread_ms)
+{
+	for (size_t i = 0; i < ws->n; i++) {
+		struct hbt_worker *w = ws->v[i];
+
+		if (w->link.kind != kind || hbt_worker_is_newest(w) ||
+		    w->retiring)
+			continue;
+		w->retiring = true;
+		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "worker_retires"),
+		          "%s: finishes what it carries; newer ones serve",
+		          w->link.name);
+		stop(w, how, spread_ms);
+	}
+}
+
 void hbt_workers_stop(struct hbt_workers *ws, enum hbt_peer_kind kind,
-                      bool drain)
+                      enum hbt_stop how, int64_t spread_ms)
 {
 	ws->stopping[kind] = true;
 	for (size_t i = 0; i < ws->n; i++)
 		if (ws->v[i]->link.kind == kind)
-			stop(ws->v[i], drain);
+			stop(ws->v[i], how, spread_ms);
 }
 
 void hbt_workers_kill_all(struct hbt_workers *ws, const char *why)
@@ -473,7 +625,7 @@ void hbt_workers_kill_all(struct hbt_workers *ws, const char *why)
 
 		ws->stopping[w->link.kind] = true;
 		if (w->state == WORKER_RESTING)
-			stop(w, false);
+			set_gone(w);
 		else if (w->state != WORKER_GONE)
 			lose(w, why);
 	}
@@ -493,7 +645,8 @@ int hbt_workers_new(struct hbt_workers **out, struct event_base *base,
 	ws->cfg = cfg;
 	ws->identity = *identity;
 	ws->ops = *ops;
-	return HALIBUT_OK;
+	ws->sweeper = evtimer_new(base, sweep, ws);
+	return ws->sweeper != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
 }
 
 void hbt_workers_free(struct hbt_workers **at)
@@ -511,15 +664,17 @@ void hbt_workers_free(struct hbt_workers **at)
 			hbt_spawn_kill(w->pid, &ws->identity);
 			waitpid(w->pid, NULL, 0);
 		}
-		event_free(w->timer);
-		free(w);
+		worker_free(w);
 	}
+	if (ws->sweeper != NULL)
+		event_free(ws->sweeper);
 	free(ws);
 }
 
-void hbt_workers_configure(struct hbt_workers *ws, const struct hbt_config *cfg)
+void hbt_workers_identify(struct hbt_workers *ws,
+                          const struct hbt_identity *identity)
 {
-	ws->cfg = cfg;
+	ws->identity = *identity;
 }
 
 struct hbt_worker *hbt_workers_at(const struct hbt_workers *ws, size_t i)

@@ -104,6 +104,7 @@ control_socket = "{self.control}"
 status_listen = {{ "{self.status_socket}" }}
 spool_directory = "{self.dir}"
 log_level = "debug"
+stop_timeout = 10s
 """
         self.write_conf(extra)
         self.log_path = os.path.join(self.dir, "log")

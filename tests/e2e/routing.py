@@ -188,7 +188,9 @@ route "behind.example" {{
 
 
 def a_server_elsewhere_is_polled_for_hosted_services():
-    server = g.Node(trust=("gateway",))
+    # A poller ends where it is told that there is nothing to do.
+    server = g.Node('polling_queue_wait_timeout = 500ms\n',
+                    trust=("gateway",))
     service = g.Node(f"""
 service "IEchoService" {{ command = "{sys.executable} {g.ECHO}" }}
 poll "https://127.0.0.1:{server.port}" {{

@@ -106,14 +106,15 @@ static void on_trust(struct worker *w, struct hbt_rd *r)
 	incoming_drop_untrusted(w);
 }
 
-static void on_stop(struct worker *w, bool drain)
+static void on_stop(struct worker *w, struct hbt_rd *r)
 {
-	if (!drain) {
+	uint8_t how = hbt_rd_u8(r);
+	uint32_t spread_ms = hbt_rd_u32(r);
+
+	if (how == HBT_STOP_NOW)
 		event_base_loopbreak(w->base);
-		return;
-	}
-	w->draining = true;
-	worker_maybe_leave(w);
+	else
+		drain_begin(w, how == HBT_STOP_ALL, spread_ms);
 }
 
 /* Half of our settings would be worse than a worker that starts anew. */
@@ -124,43 +125,6 @@ static void on_lost(struct worker *w, uint16_t type)
 	          type);
 	w->exit_code = 1;
 	event_base_loopbreak(w->base);
-}
-
-/*
- * A response may still be on its way when its call is over: in a connection's
- * buffer, or its DataStreams from a connection through a spool into a pipe.
- */
-static bool is_under_way(const struct worker *w)
-{
-	struct hbt_dialler_counts dialled = {0};
-
-	if (w->dialler != NULL)
-		hbt_dialler_counts(w->dialler, &dialled);
-	return incoming_busy(w) > 0 || outgoing_busy(w) > 0 ||
-	       incoming_connections(w) > 0 || dialled.calls > 0 ||
-	       hbt_spool_bytes() > 0;
-}
-
-/* From the loop: whoever is called back right now is not freed under it. */
-static void drain(evutil_socket_t fd, short what, void *arg)
-{
-	struct worker *w = arg;
-
-	(void)fd;
-	(void)what;
-	incoming_drain(w);
-	if (!is_under_way(w))
-		event_base_loopexit(w->base, NULL);
-}
-
-void worker_maybe_leave(struct worker *w)
-{
-	static const struct timeval at_once;
-
-	if (!w->draining)
-		return;
-	if (event_base_once(w->base, -1, EV_TIMEOUT, drain, w, &at_once) != 0)
-		log_error("out of memory while draining"); /* the tick tries */
 }
 
 void worker_tell(struct worker *w, uint16_t type, uint32_t id,
@@ -211,12 +175,14 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		incoming_connection(w, hbt_ipc_take_fd(msg));
 		break;
 	case HBT_IPC_POLLS:
-		incoming_polls(w, &r);
+		if (!w->draining)
+			incoming_polls(w, &r);
 		break;
 	case HBT_IPC_SUBSCRIBED:
 		incoming_subscribed(w, msg->id, hbt_rd_u8(&r) != 0);
 		break;
 	case HBT_IPC_CALL:
+		drain_interrupted(w);
 		outgoing_call(w, msg);
 		break;
 	case HBT_IPC_CANCEL:
@@ -235,7 +201,7 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		hbt_ipc_send(w->ipc, HBT_IPC_PONG, msg->id, NULL, 0, -1);
 		break;
 	case HBT_IPC_STOP:
-		on_stop(w, hbt_rd_u8(&r) != 0);
+		on_stop(w, &r);
 		break;
 	default:
 		log_warning("the master sent a message of unknown type %u",
@@ -263,6 +229,7 @@ void worker_fini(struct worker *w)
 {
 	if (w->stats_timer != NULL)
 		event_free(w->stats_timer);
+	drain_fini(w);
 	incoming_free_all(w);
 	hbt_dialler_free(&w->dialler);
 	if (w->env.base != NULL)

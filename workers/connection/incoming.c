@@ -138,16 +138,9 @@ static void on_gone(void *arg, struct hbt_inlet *in)
 	asked_free(a);
 }
 
-static void on_sent(void *arg, struct hbt_inlet *in)
-{
-	(void)in;
-	worker_maybe_leave(arg);
-}
-
 static const struct hbt_inlet_ops inlet_ops = {
 	.request = on_request,
 	.gone = on_gone,
-	.sent = on_sent,
 };
 
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg)
@@ -277,7 +270,7 @@ static void subscriber(void *arg, struct hbt_accepted *a,
 	struct worker *w = arg;
 	struct hbt_wr wr;
 
-	if (w->draining || subscriber_new(w, a) == NULL) {
+	if (subscriber_new(w, a) == NULL) {
 		hbt_accepted_admit(a, false);
 		return;
 	}
@@ -304,10 +297,6 @@ static void ready(void *arg, struct hbt_accepted *a)
 {
 	struct worker *w = arg;
 
-	if (w->draining) {
-		worker_maybe_leave(w);
-		return;
-	}
 	worker_tell(w, HBT_IPC_OFFER, a->id, NULL, -1);
 }
 
@@ -322,7 +311,6 @@ static void closed(void *arg, struct hbt_accepted *a)
 	if (a->owner_data != NULL)
 		worker_tell(w, HBT_IPC_UNSUBSCRIBE, a->id, NULL, -1);
 	subscriber_free(w, a);
-	worker_maybe_leave(w);
 }
 
 static const struct hbt_accepted_ops accepted_ops = {
@@ -378,50 +366,122 @@ static void stop_polling(struct polling *p)
 {
 	LIST_REMOVE(p, link);
 	hbt_poller_free(&p->poller);
+	hbt_buf_fini(&p->key);
 	free(p);
 }
 
-static void start_polling(struct worker *w, struct hbt_poll *poll)
+/* What makes two the same: everything but how many connections there are. */
+static int make_key(struct hbt_buf *key, const struct hbt_poll *poll)
+{
+	struct hbt_poll one = *poll;
+	struct hbt_wr wr;
+
+	one.connections = 1;
+	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+	hbt_poll_put(&wr, &one);
+	*key = wr.buf;
+	return wr.status;
+}
+
+static bool has_key(const struct polling *p, const struct hbt_buf *key)
+{
+	return p->key.len == key->len &&
+	       memcmp(p->key.data, key->data, key->len) == 0;
+}
+
+static int start_one(struct worker *w, const struct hbt_endpoint *e,
+                     const struct hbt_poll *poll, const struct hbt_buf *key)
+{
+	struct polling *p = calloc(1, sizeof(*p));
+	int rc = HALIBUT_ENOMEM;
+
+	if (p == NULL)
+		return rc;
+	hbt_buf_init(&p->key, key->len);
+	rc = hbt_buf_append(&p->key, key->data, key->len);
+	if (rc == 0)
+		rc = hbt_poller_new(&p->poller, &w->env, w->dns, w->tls, e,
+		                    poll->subscription, &inlet_ops, w);
+	if (rc != 0) {
+		hbt_buf_fini(&p->key);
+		free(p);
+		return rc;
+	}
+	p->wanted = true;
+	LIST_INSERT_HEAD(&w->pollings, p, link);
+	return 0;
+}
+
+static int start_polling(struct worker *w, struct hbt_poll *poll, uint32_t n,
+                         const struct hbt_buf *key)
 {
 	struct halibut_error err = {0};
 	struct hbt_endpoint e;
+	int rc = worker_endpoint(w, &e, &poll->server, &err);
 
-	if (worker_endpoint(w, &e, &poll->server, &err) != 0) {
+	if (rc != 0) {
 		log_error("polling %s: %s", poll->server.url, err.message);
 		halibut_error_clear(&err);
-		return;
+		return 0; /* that was said */
 	}
-	for (uint32_t i = 0; i < poll->connections; i++) {
-		struct polling *p = calloc(1, sizeof(*p));
-
-		if (p == NULL)
-			break;
-		if (hbt_poller_new(&p->poller, &w->env, w->dns, w->tls, &e,
-		                   poll->subscription, &inlet_ops, w) != 0) {
-			free(p);
-			break;
-		}
-		LIST_INSERT_HEAD(&w->pollings, p, link);
-	}
+	while (rc == 0 && n-- > 0)
+		rc = start_one(w, &e, poll, key);
 	hbt_endpoint_fini(&e);
+	return rc;
+}
+
+/* Those that are there already go on: a request may be on its way in them. */
+static void want_polling(struct worker *w, struct hbt_poll *poll)
+{
+	uint32_t n = poll->connections;
+	struct polling *p;
+	struct hbt_buf key;
+	int rc = make_key(&key, poll);
+
+	if (rc == 0)
+		LIST_FOREACH (p, &w->pollings, link)
+			if (n > 0 && !p->wanted && !p->retired &&
+			    has_key(p, &key)) {
+				p->wanted = true;
+				n--;
+			}
+	if (rc == 0)
+		rc = start_polling(w, poll, n, &key);
+	if (rc != 0)
+		log_error("polling %s: %s", poll->server.url,
+		          halibut_strerror(rc));
+	hbt_buf_fini(&key);
+}
+
+static void retire_polling(struct polling *p)
+{
+	p->retired = true;
+	hbt_poller_retire(p->poller);
 }
 
 void incoming_polls(struct worker *w, struct hbt_rd *r)
 {
 	uint32_t n = hbt_rd_u32(r);
+	struct polling *p;
 
-	while (!LIST_EMPTY(&w->pollings))
-		stop_polling(LIST_FIRST(&w->pollings));
+	LIST_FOREACH (p, &w->pollings, link)
+		p->wanted = false;
 	while (n-- > 0 && r->status == 0) {
 		struct hbt_poll poll = {0};
 
 		hbt_poll_get(r, &poll);
 		if (r->status == 0)
-			start_polling(w, &poll);
+			want_polling(w, &poll);
 		hbt_poll_fini(&poll);
 	}
-	if (hbt_rd_finish(r) != 0)
+	if (hbt_rd_finish(r) != 0) {
 		log_error("the list of servers to poll is malformed");
+		return;
+	}
+	LIST_FOREACH (p, &w->pollings, link)
+		if (!p->wanted && !p->retired)
+			retire_polling(p);
+	incoming_polls_end(w);
 }
 
 /* ---- All of them ---- */
@@ -437,21 +497,34 @@ size_t incoming_busy(const struct worker *w)
 	return n;
 }
 
-void incoming_drain(struct worker *w)
+void incoming_polls_retire(struct worker *w)
 {
-	struct hbt_accepted *a, *next;
-	struct polling *p, *after;
+	struct polling *p;
 
-	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
-		next = LIST_NEXT(a, link);
-		if (a->carrying == NULL && !hbt_exchange_is_busy(a->ex))
-			hbt_accepted_finish(a);
-	}
-	for (p = LIST_FIRST(&w->pollings); p != NULL; p = after) {
-		after = LIST_NEXT(p, link);
-		if (!hbt_poller_is_busy(p->poller))
+	LIST_FOREACH (p, &w->pollings, link)
+		if (!p->retired)
+			retire_polling(p);
+}
+
+void incoming_polls_end(struct worker *w)
+{
+	struct polling *p, *next;
+
+	for (p = LIST_FIRST(&w->pollings); p != NULL; p = next) {
+		next = LIST_NEXT(p, link);
+		if (hbt_poller_is_over(p->poller))
 			stop_polling(p);
 	}
+}
+
+bool incoming_polls_may_bring(const struct worker *w)
+{
+	const struct polling *p;
+
+	LIST_FOREACH (p, &w->pollings, link)
+		if (hbt_poller_may_bring(p->poller))
+			return true;
+	return false;
 }
 
 size_t incoming_connections(const struct worker *w)

@@ -42,11 +42,9 @@ static void send_fail(struct worker *w, uint32_t id,
 static void failed(struct hbt_pending *p, const struct halibut_error *err)
 {
 	struct carried *c = of_pending(p);
-	struct worker *w = c->w;
 
-	send_fail(w, c->id, err);
+	send_fail(c->w, c->id, err);
 	carried_free(c);
-	worker_maybe_leave(w);
 }
 
 static int send_answer(struct worker *w, uint32_t id,
@@ -84,7 +82,6 @@ static void answered(struct hbt_pending *p, struct hbt_message *msg,
 	}
 	hbt_message_unref(&msg);
 	carried_free(c);
-	worker_maybe_leave(w);
 }
 
 /* A request of which nothing was sent goes back to the master's queue. */
@@ -101,7 +98,6 @@ static void put_back(struct hbt_queue *q, struct hbt_pending *p)
 	worker_tell(w, HBT_IPC_RETURN, c->id, NULL, fd);
 	p->state = HBT_PENDING_IDLE;
 	carried_free(c);
-	worker_maybe_leave(w);
 }
 
 static void forget(struct hbt_queue *q, struct hbt_pending *p)
@@ -140,7 +136,7 @@ static void to_connection(struct worker *w, struct carried *c, uint32_t id)
 	struct hbt_accepted *a = incoming_find(w, id);
 	struct hbt_taker *t;
 
-	if (a == NULL || !a->is_ready || w->draining) {
+	if (a == NULL || !a->is_ready) {
 		put_back(&w->to_master, &c->pending);
 		return;
 	}

@@ -54,7 +54,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	hbt_log_limit_tick(hbt_now_ms());
-	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
+	incoming_polls_end(w);
 	collect(w);
 	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
 		return;

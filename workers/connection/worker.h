@@ -6,6 +6,7 @@
  *   channel.c   what the master says
  *   incoming.c  sources: connections that bring requests in
  *   outgoing.c  sinks: requests that the master has us carry out
+ *   drain.c     leaving without a loss
  */
 #ifndef HBT_WORKER_CONNECTION_H
 #define HBT_WORKER_CONNECTION_H
@@ -26,7 +27,19 @@ struct subscriber; /* incoming.c */
 
 struct polling { /* one connection to a server that we poll */
 	struct hbt_poller *poller;
+	struct hbt_buf key;
+	bool wanted;  /* the list of servers to poll has it */
+	bool retired; /* ends when no request can be lost */
 	LIST_ENTRY(polling) link;
+};
+
+struct drain { /* drain.c's */
+	struct event *timer;
+	enum hbt_drained told; /* to the master */
+	int64_t since_ms;
+	bool everything; /* polling services end, too, from then on: */
+	int64_t pollers_since_ms, spread_ms;
+	uint64_t n_pollers, pollers_ended;
 };
 
 struct worker {
@@ -35,6 +48,7 @@ struct worker {
 	struct hbt_ipc *ipc;
 	bool ready;    /* SETTINGS came */
 	bool draining; /* STOP came: leave when nothing is under way */
+	struct drain drain;
 	int exit_code;
 
 	struct hbt_settings settings;
@@ -60,9 +74,6 @@ struct worker {
 /* channel.c */
 extern const struct hbt_ipc_ops worker_channel_ops; /* arg: worker */
 void worker_fini(struct worker *w);
-/* Draining: ends what has become idle, and leaves the loop when nothing is
- * under way any more. */
-void worker_maybe_leave(struct worker *w);
 /*
  * Sends what the master must not miss. If memory is too short for that, the
  * worker leaves: then the master knows at least. fd is taken over.
@@ -77,9 +88,11 @@ void incoming_subscribed(struct worker *w, uint32_t id, bool allowed);
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_fail(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_drop_untrusted(struct worker *w);
-/* Idle connections and pollers end at once. To be called again until there
- * are none: the others end when they are done. */
-void incoming_drain(struct worker *w);
+/* Servers that we poll: each ends when no request can be lost; those that did
+ * are freed; may a request still come from one? */
+void incoming_polls_retire(struct worker *w);
+void incoming_polls_end(struct worker *w);
+bool incoming_polls_may_bring(const struct worker *w);
 size_t incoming_connections(const struct worker *w);
 void incoming_free_all(struct worker *w);
 size_t incoming_busy(const struct worker *w);
@@ -93,6 +106,13 @@ size_t outgoing_busy(const struct worker *w);
 /* Moves the texts out of f; fini e in any case but failure. */
 int worker_endpoint(struct worker *w, struct hbt_endpoint *e,
                     struct hbt_endpoint_fields *f, struct halibut_error *err);
+
+/* drain.c: begins, or goes on with everything, after STOP. */
+void drain_begin(struct worker *w, bool everything, int64_t spread_ms);
+/* The master has something for us after all: it must hear again that nothing
+ * is left. */
+void drain_interrupted(struct worker *w);
+void drain_fini(struct worker *w);
 
 /* stats.c */
 int stats_start(struct worker *w);

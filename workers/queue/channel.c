@@ -123,19 +123,21 @@ static void on_queue_settings(struct worker *w, struct hbt_rd *r)
 	halibut_error_clear(&err);
 }
 
-static void on_stop(struct worker *w, bool drain)
+static void on_stop(struct worker *w, uint8_t how)
 {
-	if (!drain) {
+	if (how == HBT_STOP_NOW) {
 		event_base_loopbreak(w->base);
 		return;
 	}
 	if (w->draining)
 		return;
 	w->draining = true;
+	w->replaced = how == HBT_STOP_REQUESTS;
 	log_info("stopping behind %zu requests",
 	         enqueue_busy(w) + collect_busy(w));
 	collect_drain(w);
-	enqueue_drain(w);
+	if (!w->replaced) /* else what waits is still wanted */
+		enqueue_drain(w);
 	worker_maybe_leave(w);
 }
 
@@ -158,7 +160,7 @@ static void leave(evutil_socket_t fd, short what, void *arg)
 	if (is_under_way(w) || w->signed_off)
 		return;
 	w->signed_off = true;
-	if (w->ready)
+	if (w->ready && !w->replaced)
 		nodes_sign_off(w);
 	event_base_loopexit(w->base, w->ready ? &patience : NULL);
 }
@@ -228,7 +230,7 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		worker_tell(w, HBT_IPC_PONG, msg->id, NULL, -1);
 		break;
 	case HBT_IPC_STOP:
-		on_stop(w, hbt_rd_u8(&r) != 0);
+		on_stop(w, hbt_rd_u8(&r));
 		break;
 	default: /* trust, polls and the like: news for other workers */
 		break;

@@ -766,7 +766,15 @@ static void a_request_without_its_streams_fails(void **state)
 	              HALIBUT_CONNECTION_CONNECTING, "DataStreams");
 }
 
-static void stopping_fails_what_waits_and_what_comes(void **state)
+/* For hbt_calls_end_unserved(). */
+static bool has_connection(void *arg, const struct hbt_queue *q)
+{
+	const struct fixture *f = arg;
+
+	return hbt_subscriptions_has(f->subscriptions, q);
+}
+
+static void stopping_fails_what_nobody_can_take_and_what_comes(void **state)
 {
 	struct fixture *f = *state;
 	uint32_t id;
@@ -775,14 +783,42 @@ static void stopping_fails_what_waits_and_what_comes(void **state)
 	ask(&f->caller, 5, "poll://abc/");
 	ask(&f->caller, 6, "poll://abc/");
 	id = delivered(&f->poller, 70);
+	ask(&f->caller, 8, "poll://nobody/");
 	hbt_calls_stop(f->calls);
-	assert_failed(&f->caller, 6, HALIBUT_ECONNECTING_CANCELLED,
-	              HALIBUT_CONNECTION_CONNECTING, "");
+	assert_quiet(&f->caller);
+	hbt_calls_end_unserved(f->calls, has_connection, f, "We leave");
+	assert_failed(&f->caller, 8, HALIBUT_ESHUTDOWN,
+	              HALIBUT_CONNECTION_CONNECTING, "We leave");
 	ask(&f->caller, 7, "poll://abc/");
 	assert_failed(&f->caller, 7, HALIBUT_ESHUTDOWN,
-	              HALIBUT_CONNECTION_CONNECTING, "stopping");
+	              HALIBUT_CONNECTION_CONNECTING,
+	              "possibly because the node processing the request "
+	              "shutdown");
 	answer(&f->poller, id);
 	assert_int_equal(next(&f->caller, HBT_IPC_ANSWER)->id, 5);
+	/* The connection serves what waits, and then another still can. */
+	say(&f->poller, HBT_IPC_OFFER, 70);
+	id = delivered(&f->poller, 70);
+	answer(&f->poller, id);
+	assert_int_equal(next(&f->caller, HBT_IPC_ANSWER)->id, 6);
+}
+
+static void what_comes_back_while_stopping_waits_for_another_taker(
+	void **state)
+{
+	struct fixture *f = *state;
+	uint32_t id;
+
+	offer(&f->poller, 70, "poll://abc/");
+	ask(&f->caller, 5, "poll://abc/");
+	id = delivered(&f->poller, 70);
+	hbt_calls_stop(f->calls);
+	say(&f->poller, HBT_IPC_UNSUBSCRIBE, 70);
+	say(&f->poller, HBT_IPC_RETURN, id);
+	assert_quiet(&f->caller);
+	hbt_calls_end_unserved(f->calls, has_connection, f, "We leave");
+	assert_failed(&f->caller, 5, HALIBUT_ESHUTDOWN,
+	              HALIBUT_CONNECTION_CONNECTING, "We leave");
 }
 
 static void failures_are_counted_by_class(void **state)
@@ -1099,7 +1135,8 @@ int main(void)
 		TEST(what_breaks_the_protocol_is_reported),
 		TEST(data_streams_travel_as_descriptors),
 		TEST(a_request_without_its_streams_fails),
-		TEST(stopping_fails_what_waits_and_what_comes),
+		TEST(stopping_fails_what_nobody_can_take_and_what_comes),
+		TEST(what_comes_back_while_stopping_waits_for_another_taker),
 		TEST(failures_are_counted_by_class),
 		TEST(a_call_tells_who_has_it_and_how_far_it_is),
 		TEST(a_phase_that_is_none_breaks_the_protocol),

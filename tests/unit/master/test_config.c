@@ -50,7 +50,7 @@ static void an_empty_file_gives_the_defaults(void **state)
 	hbt_limits_init(&limits);
 	assert_int_equal(cfg->listen.n, 1);
 	assert_string_equal(cfg->listen.v[0], "10943");
-	assert_int_equal(cfg->stop_timeout_ms, 10000);
+	assert_int_equal(cfg->stop_timeout_ms, 60000);
 	assert_int_equal(cfg->control_mode, 0660);
 	assert_int_equal(cfg->log_level, HBT_LOG_INFO);
 	assert_true(cfg->serves_clients);
@@ -359,17 +359,47 @@ static void settings_that_need_a_restart_are_told(void **state)
 	                             "trust = {" PRINT1 "}\n");
 	struct hbt_config *b = right("workers = 2\nlisten = {\"2\"}\n"
 	                             "trust = {" PRINT2 "}\n"
-	                             "keep_alive_time = 17s\nuser = u\n");
+	                             "keep_alive_time = 17s\nuser = u\n"
+	                             "control_socket = \"x\"\n"
+	                             "sandbox = no\nlog_file = \"y\"\n");
 	char names[256] = "";
 
 	(void)state;
 	hbt_config_compare(a, b, count_changed, names);
-	assert_string_equal(names, " listen user workers keep_alive_time");
+	assert_string_equal(names, " sandbox control_socket log_file");
 	names[0] = '\0';
 	hbt_config_compare(a, a, count_changed, names);
 	assert_string_equal(names, "");
 	hbt_config_free(&a);
 	hbt_config_free(&b);
+}
+
+static void fixed_settings_are_kept_and_others_are_not(void **state)
+{
+	struct hbt_config *old = right("workers = 1\nsandbox = no\n"
+	                               "control_socket = \"/old\"\n");
+	struct hbt_config *fresh = right("workers = 2\n"
+	                                 "control_socket = \"/new\"\n"
+	                                 "redis {\n url = \"redis://x\"\n"
+	                                 " key_prefix = \"p\"\n}\n");
+	char names[256] = "";
+
+	(void)state;
+	hbt_config_swap_fixed(fresh, old);
+	assert_int_equal(fresh->workers, 2);
+	assert_false(fresh->sandbox);
+	assert_string_equal(fresh->control_socket, "/old");
+	assert_false(fresh->shares);
+	assert_string_equal(old->control_socket, "/new");
+	assert_true(old->shares);
+	hbt_config_compare(old, fresh, count_changed, names);
+	assert_string_equal(names,
+	                    " sandbox control_socket the section redis");
+	hbt_config_swap_fixed(fresh, old);
+	assert_string_equal(fresh->control_socket, "/new");
+	assert_string_equal(fresh->redis.url, "redis://x");
+	hbt_config_free(&old);
+	hbt_config_free(&fresh);
 }
 
 /* The sample, with each "#name = value" of a default made a setting; those
@@ -459,6 +489,7 @@ int main(void)
 		cmocka_unit_test(
 			a_password_is_the_first_line_of_a_file_of_our_own),
 		cmocka_unit_test(settings_that_need_a_restart_are_told),
+		cmocka_unit_test(fixed_settings_are_kept_and_others_are_not),
 		cmocka_unit_test(the_sample_file_shows_the_defaults),
 		cmocka_unit_test(the_examples_of_the_sample_are_right),
 	};

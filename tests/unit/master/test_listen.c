@@ -78,7 +78,7 @@ static void turn(struct fixture *f)
 		event_base_loop(f->base, EVLOOP_NONBLOCK);
 }
 
-static int dial(struct fixture *f)
+static int try_to_dial(struct fixture *f)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET};
 	const char *address = hbt_listeners_address(f->listeners, 0);
@@ -86,7 +86,18 @@ static int dial(struct fixture *f)
 
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	sa.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+		return fd;
+	assert_int_equal(errno, ECONNREFUSED);
+	close(fd);
+	return -1;
+}
+
+static int dial(struct fixture *f)
+{
+	int fd = try_to_dial(f);
+
+	assert_true(fd >= 0);
 	return fd;
 }
 
@@ -247,6 +258,65 @@ static void the_backlog_is_what_the_setting_says_or_all_there_can_be(void **stat
 	hbt_listeners_free(&small);
 }
 
+static void who_waits_is_accepted_before_others_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	int fds[100];
+
+	hbt_listeners_resume(f->listeners);
+	for (int i = 0; i < 100; i++) /* more than one turn takes */
+		fds[i] = dial(f);
+	hbt_listeners_refuse(f->listeners);
+	assert_int_equal(f->accepted, 100);
+	assert_int_equal(try_to_dial(f), -1);
+	hbt_listeners_resume(f->listeners);
+	assert_int_equal(try_to_dial(f), -1);
+	for (int i = 0; i < 100; i++)
+		close(fds[i]);
+}
+
+static void the_same_address_welcomes_again(void **state)
+{
+	struct fixture *f = *state;
+	char before[HBT_ADDRESS_TEXT];
+	int fd;
+
+	strcpy(before, hbt_listeners_address(f->listeners, 0));
+	hbt_listeners_resume(f->listeners);
+	hbt_listeners_refuse(f->listeners);
+	assert_int_equal(hbt_listeners_welcome(f->listeners, NULL),
+	                 HALIBUT_OK);
+	assert_string_equal(hbt_listeners_address(f->listeners, 0), before);
+	fd = dial(f);
+	turn(f);
+	assert_int_equal(f->accepted, 1);
+	close(fd);
+}
+
+static void an_address_that_was_taken_meanwhile_is_told(void **state)
+{
+	struct fixture *f = *state;
+	char address[HBT_ADDRESS_TEXT], *v[] = {address};
+	const struct hbt_strings addresses = {v, 1};
+	const struct hbt_listen_ops ops = {on_accepted, f};
+	struct hbt_listeners *second;
+	struct halibut_error err = {0};
+
+	strcpy(address, hbt_listeners_address(f->listeners, 0));
+	hbt_listeners_refuse(f->listeners);
+	assert_int_equal(hbt_listeners_new(&second, f->base, &addresses, 0, &ops,
+	                                   NULL),
+	                 HALIBUT_OK);
+	assert_int_equal(hbt_listeners_welcome(f->listeners, &err),
+	                 HALIBUT_ESYSTEM);
+	assert_non_null(strstr(err.message, address));
+	halibut_error_clear(&err);
+	hbt_listeners_free(&second);
+	assert_int_equal(try_to_dial(f), -1);
+	assert_int_equal(hbt_listeners_welcome(f->listeners, NULL),
+	                 HALIBUT_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -260,6 +330,9 @@ int main(void)
 		cmocka_unit_test(addresses_are_shown_as_people_write_them),
 		TEST(an_address_in_use_is_told),
 		TEST(the_backlog_is_what_the_setting_says_or_all_there_can_be),
+		TEST(who_waits_is_accepted_before_others_are_refused),
+		TEST(the_same_address_welcomes_again),
+		TEST(an_address_that_was_taken_meanwhile_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,9 +31,9 @@ static void fake_hears(void *arg, struct hbt_ipc_msg *msg)
 {
 	const char *how = arg;
 
-	if (msg->type == HBT_IPC_STOP)
+	if (msg->type == HBT_IPC_STOP && strstr(how, "stubborn") == NULL)
 		_exit(0);
-	if (msg->type == HBT_IPC_PING && strcmp(how, "deaf") != 0)
+	if (msg->type == HBT_IPC_PING && strncmp(how, "deaf", 4) != 0)
 		hbt_ipc_send(channel, HBT_IPC_PONG, msg->id, NULL, 0, -1);
 }
 
@@ -386,12 +386,114 @@ static void stopped_workers_end_and_are_not_replaced(void **state)
 
 	start(f, "good");
 	WAIT_FOR(f, f->ready == 1);
-	hbt_workers_stop(f->workers, HBT_PEER_CONNECTION_WORKER, true);
+	hbt_workers_stop(f->workers, HBT_PEER_CONNECTION_WORKER,
+	                 HBT_STOP_ALL, 0);
 	assert_int_equal(first(f)->state, WORKER_STOPPING);
 	WAIT_FOR(f, f->gone == 1);
 	assert_int_equal(
 		hbt_workers_left(f->workers, HBT_PEER_CONNECTION_WORKER), 0);
 	assert_non_null(strstr(f->log, "ended with status 0"));
+}
+
+static void renew(struct fixture *f, unsigned n)
+{
+	assert_int_equal(
+		hbt_workers_renew(f->workers, HBT_PEER_CONNECTION_WORKER, n),
+		HALIBUT_OK);
+}
+
+static bool renewed(const struct fixture *f)
+{
+	return hbt_workers_renewed(f->workers, HBT_PEER_CONNECTION_WORKER);
+}
+
+static void retire(struct fixture *f)
+{
+	hbt_workers_retire(f->workers, HBT_PEER_CONNECTION_WORKER,
+	                   HBT_STOP_ALL, 0);
+}
+
+static void a_new_generation_takes_over_when_all_of_it_is_ready(void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_worker *old;
+
+	start(f, "good");
+	WAIT_FOR(f, f->ready == 1);
+	old = first(f);
+	renew(f, 2);
+	assert_false(renewed(f));
+	assert_int_equal(old->state, WORKER_READY);
+	WAIT_FOR(f, renewed(f));
+	assert_int_equal(old->state, WORKER_READY);
+	retire(f);
+	assert_int_equal(old->state, WORKER_STOPPING);
+	/* It ends, and its place is free again. */
+	WAIT_FOR(f, f->gone == 1 && hbt_workers_at(f->workers, 2) == NULL);
+	assert_int_equal(f->ready, 3);
+	assert_int_equal(first(f)->index, 1);
+	assert_int_equal(hbt_workers_at(f->workers, 1)->index, 2);
+	assert_int_equal(hbt_worker_place(hbt_workers_at(f->workers, 1)), 1);
+}
+
+static void the_old_ones_serve_on_when_the_new_ones_do_not_start(void **state)
+{
+	struct fixture *f = *state;
+	struct hbt_worker *fresh;
+
+	start(f, "good");
+	WAIT_FOR(f, f->ready == 1);
+	setenv("HBT_FAKE", "crash", 1);
+	renew(f, 1);
+	fresh = hbt_workers_at(f->workers, 1);
+	WAIT_FOR(f, fresh->restarts >= 3);
+	assert_false(renewed(f));
+	assert_int_equal(first(f)->state, WORKER_READY);
+	/* A third generation, with the mistake mended. */
+	setenv("HBT_FAKE", "good", 1);
+	renew(f, 1);
+	WAIT_FOR(f, renewed(f));
+	retire(f);
+	WAIT_FOR(f, f->gone == 2);
+	assert_int_equal(
+		hbt_workers_left(f->workers, HBT_PEER_CONNECTION_WORKER), 1);
+}
+
+static void one_that_is_retired_before_its_hello_ends_in_order(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, "good");
+	renew(f, 1);
+	retire(f); /* whether or not the new one is ready */
+	WAIT_FOR(f, f->gone == 1);
+	assert_null(strstr(f->log, "hello is wrong"));
+	WAIT_FOR(f, first(f)->state == WORKER_READY);
+}
+
+static void one_that_hangs_while_it_stops_is_killed(void **state)
+{
+	struct fixture *f = *state;
+
+	f->cfg->worker_hang_timeout_ms = 200;
+	start(f, "deaf stubborn");
+	WAIT_FOR(f, f->ready == 1);
+	renew(f, 0);
+	retire(f);
+	WAIT_FOR(f, f->gone == 1);
+	assert_non_null(strstr(f->log, "no answer to a ping within 200ms"));
+}
+
+static void there_is_a_limit_to_generations(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, "good");
+	assert_int_equal(hbt_workers_renew(f->workers,
+	                                   HBT_PEER_CONNECTION_WORKER, 1100),
+	                 HALIBUT_ELIMIT);
+	assert_null(hbt_workers_at(f->workers, 1));
+	assert_true(hbt_worker_is_newest(first(f)));
 }
 
 static void killed_workers_end_at_once(void **state)
@@ -420,6 +522,11 @@ int main(void)
 		TEST(a_worker_that_ends_again_and_again_is_two_lines),
 		TEST(a_missing_program_is_tried_again),
 		TEST(stopped_workers_end_and_are_not_replaced),
+		TEST(a_new_generation_takes_over_when_all_of_it_is_ready),
+		TEST(the_old_ones_serve_on_when_the_new_ones_do_not_start),
+		TEST(one_that_is_retired_before_its_hello_ends_in_order),
+		TEST(one_that_hangs_while_it_stops_is_killed),
+		TEST(there_is_a_limit_to_generations),
 		TEST(killed_workers_end_at_once),
 	};
 

@@ -1,0 +1,202 @@
+/*
+ * Leaving without a loss. First nothing new is begun: clients end where they
+ * would ask for more (hbt_exchange_retire()), and so do the servers that we
+ * poll. Polling services may stay meanwhile, since they carry what the others
+ * still ask; then they end one after the other, when they are idle, because a
+ * fleet that was cut off at one stroke comes back at one stroke. When nothing
+ * is left the master has the last word: a call may be on its way to us.
+ */
+#include "base/log.h"
+#include "base/timespan.h"
+#include "worker.h"
+
+enum {
+	TICK_MS = 50,
+	BATCH = 256, /* ended in one turn; then others get theirs */
+	/* Who was accepted, or invited to ask, has this long to do so. */
+	PATIENCE_MS = 5000,
+	/* A polling connection that was offered may be given a request that
+	 * waits, at once: one that got none for so long gets none. */
+	REST_MS = 50,
+	/* So many a second come back unnoticed: no need to take longer. */
+	LEAST_A_SECOND = 100,
+};
+
+static bool is_poller(const struct hbt_accepted *a)
+{
+	return hbt_exchange_role(a->ex) == HBT_ROLE_FEED_SUBSCRIBER;
+}
+
+/* It is no polling service, or not yet, and no request of it is known. */
+static bool may_bring(const struct hbt_accepted *a)
+{
+	switch (hbt_exchange_role(a->ex)) {
+	case HBT_ROLE_ACCEPTED:
+		return true;
+	case HBT_ROLE_SERVE_CLIENT:
+		return a->inlet.state == INLET_IDLE;
+	default:
+		return false;
+	}
+}
+
+/* Nothing is under way on it, and nothing is about to be. */
+static bool is_idle_poller(const struct hbt_accepted *a, int64_t now)
+{
+	return is_poller(a) && a->is_ready && a->carrying == NULL &&
+	       now - a->ready_ms >= REST_MS && !hbt_exchange_is_busy(a->ex);
+}
+
+static size_t count_pollers(const struct worker *w)
+{
+	const struct hbt_accepted *a;
+	size_t n = 0;
+
+	LIST_FOREACH (a, &w->accepted, link)
+		n += is_poller(a);
+	return n;
+}
+
+/* How many pollers may have ended by now. */
+static uint64_t pollers_due(const struct worker *w, int64_t now)
+{
+	const struct drain *d = &w->drain;
+	uint64_t elapsed = (uint64_t)(now - d->pollers_since_ms);
+	uint64_t by_spread;
+
+	if (d->spread_ms == 0)
+		return UINT64_MAX;
+	by_spread = d->n_pollers * elapsed / (uint64_t)d->spread_ms;
+	elapsed = 1 + elapsed * LEAST_A_SECOND / 1000;
+	return by_spread > elapsed ? by_spread : elapsed;
+}
+
+/* Returns whether it did something that takes time. */
+static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now,
+                       uint64_t due)
+{
+	struct drain *d = &w->drain;
+
+	if (!is_poller(a) && !a->retired) {
+		hbt_accepted_retire(a);
+		return true;
+	}
+	if (may_bring(a) && now - d->since_ms >= PATIENCE_MS) {
+		hbt_accepted_finish(a);
+		return true;
+	}
+	if (d->everything && d->pollers_ended < due && is_idle_poller(a, now)) {
+		d->pollers_ended++;
+		hbt_accepted_finish(a);
+		return true;
+	}
+	return false;
+}
+
+/* True: there may be more to do right now. */
+static bool end_connections(struct worker *w, int64_t now)
+{
+	uint64_t due = w->drain.everything ? pollers_due(w, now) : 0;
+	struct hbt_accepted *a, *next;
+	int done = 0;
+
+	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
+		next = LIST_NEXT(a, link);
+		if (look_after(w, a, now, due) && ++done == BATCH)
+			return true;
+	}
+	return false;
+}
+
+static bool may_anything_come(const struct worker *w)
+{
+	const struct hbt_accepted *a;
+
+	LIST_FOREACH (a, &w->accepted, link)
+		if (may_bring(a))
+			return true;
+	return incoming_polls_may_bring(w);
+}
+
+/*
+ * A response may still be on its way when its call is over: in a connection's
+ * buffer, or its DataStreams from a connection through a spool into a pipe.
+ */
+static bool is_under_way(const struct worker *w)
+{
+	struct hbt_dialler_counts dialled = {0};
+
+	if (w->dialler != NULL)
+		hbt_dialler_counts(w->dialler, &dialled);
+	return incoming_busy(w) > 0 || outgoing_busy(w) > 0 ||
+	       incoming_connections(w) > 0 || dialled.calls > 0 ||
+	       hbt_spool_bytes() > 0;
+}
+
+static void tell(struct worker *w, enum hbt_drained what)
+{
+	struct hbt_wr wr;
+
+	if (w->drain.told == what)
+		return;
+	w->drain.told = what;
+	hbt_wr_init(&wr, 8);
+	hbt_wr_u8(&wr, (uint8_t)what);
+	worker_tell(w, HBT_IPC_DRAINED, 0, &wr, -1);
+	hbt_wr_fini(&wr);
+}
+
+static void tick(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval at_once, later = {0, TICK_MS * 1000};
+	struct worker *w = arg;
+	bool more = end_connections(w, hbt_now_ms());
+
+	(void)fd;
+	(void)what;
+	incoming_polls_end(w);
+	if (!more && w->drain.everything && !is_under_way(w))
+		tell(w, HBT_DRAINED_ALL);
+	else if (!more && !may_anything_come(w))
+		tell(w, HBT_DRAINED_REQUESTS);
+	evtimer_add(w->drain.timer, more ? &at_once : &later);
+}
+
+void drain_begin(struct worker *w, bool everything, int64_t spread_ms)
+{
+	static const struct timeval at_once;
+	struct drain *d = &w->drain;
+	int64_t now = hbt_now_ms();
+
+	if (d->timer == NULL &&
+	    (d->timer = evtimer_new(w->base, tick, w)) == NULL) {
+		log_error("out of memory: leaving at once instead of in order");
+		event_base_loopbreak(w->base);
+		return;
+	}
+	if (!w->draining) {
+		w->draining = true;
+		d->since_ms = now;
+		incoming_polls_retire(w);
+	}
+	if (everything && !d->everything) {
+		d->everything = true;
+		d->spread_ms = spread_ms;
+		d->pollers_since_ms = now;
+		d->n_pollers = count_pollers(w);
+	}
+	evtimer_add(d->timer, &at_once);
+}
+
+void drain_interrupted(struct worker *w)
+{
+	if (w->drain.told == HBT_DRAINED_ALL)
+		w->drain.told = HBT_DRAINED_REQUESTS;
+}
+
+void drain_fini(struct worker *w)
+{
+	if (w->drain.timer != NULL)
+		event_free(w->drain.timer);
+	w->drain.timer = NULL;
+}
