@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+"""Calls go on while the gateway is reloaded, drained, stopped and started
+again: none is lost, none is executed twice, no caller sees an error.
+
+Clients and polling services behave as those of .NET do: a client tries again
+as long as it is still connecting (nothing of its request was sent), NEXT that
+is not answered included, and never afterwards; a poller dials again when its
+connection has ended. Only their pauses are shorter.
+"""
+import collections
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import gateway as g
+from gateway import Certificate, Client, Closed, Node, Poller, ctl, until
+
+BROKEN = (Closed, OSError, AssertionError)
+CLIENTS = 6
+MACHINES = 3  # polling services
+CONNECTIONS = 2  # of each, to each node
+PAUSE = 0.2
+LEAST = 150  # calls; the machine may be slow, but not dead
+
+
+class Load:
+    """Calls to polling services, through any of nodes, until finish()."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+        self.lock = threading.Lock()
+        self.counts = collections.Counter()
+        self.executed = collections.Counter()
+        self.wrong = []
+        self.last = 0
+        self.ends = threading.Event()
+        self.gone = threading.Event()  # the callers are
+        self.pollers = [
+            threading.Thread(target=self.poll, args=(node, m), daemon=True)
+            for node in nodes for m in range(MACHINES)
+            for _ in range(CONNECTIONS)]
+        self.callers = [threading.Thread(target=self.keep_calling, args=(i,),
+                                         daemon=True) for i in range(CLIENTS)]
+        for t in self.pollers:
+            t.start()
+        for node in nodes:
+            for m in range(MACHINES):
+                node.wait_idle_poller(f"poll://machine-{m}/", CONNECTIONS)
+        for t in self.callers:
+            t.start()
+        self.wait_calls(20)
+
+    def count(self, what, text=None):
+        with self.lock:
+            self.counts[what] += 1
+            if text:
+                self.wrong.append(text)
+
+    def number(self):
+        with self.lock:
+            self.last += 1
+            return self.last
+
+    # The services
+
+    def poll(self, node, machine):
+        while not self.gone.is_set():
+            try:
+                p = Poller(node, f"poll://machine-{machine}/")
+            except ConnectionRefusedError:
+                self.count("refused")
+                self.gone.wait(PAUSE)
+                continue
+            except BROKEN:
+                self.gone.wait(PAUSE)
+                continue
+            try:
+                while True:
+                    self.serve_one(p)
+            except BROKEN:
+                p.close()
+                self.gone.wait(PAUSE)
+
+    def serve_one(self, p):
+        request, _ = p.take()
+        n = request["params"][0]
+        with self.lock:
+            self.executed[n] += 1
+        if n % 7 == 0:  # some take their time
+            self.gone.wait(0.05)
+        p.answer(request, n + 1)
+        p.expect(b"PROCEED\r\n")
+
+    # The clients
+
+    def connection(self, pool, node):
+        if pool.get(node):
+            c = pool[node].pop()
+            c.send(b"NEXT\r\n")
+            c.expect(b"PROCEED\r\n")
+            c.used = False  # NEXT was said
+            return c
+        return Client(node)
+
+    def keep_calling(self, i):
+        pool = {}
+        while not self.ends.is_set():
+            self.call(pool, i)
+            if random.random() < 0.1:  # others connect anew
+                for connections in pool.values():
+                    for c in connections:
+                        c.close()
+                pool = {}
+
+    def call(self, pool, i):
+        n = self.number()
+        for attempt in range(30):
+            # As a balancer does, the next one if one refuses.
+            node = self.nodes[(i + attempt) % len(self.nodes)]
+            try:
+                c = self.connection(pool, node)
+            except ConnectionRefusedError:
+                self.count("refused")
+                self.ends.wait(PAUSE)
+                continue
+            except BROKEN:
+                self.count("connected anew")
+                self.ends.wait(PAUSE)
+                continue
+            self.carry_out(pool, node, c, n)
+            return
+        self.count("failed", f"call {n} could not connect")
+
+    def carry_out(self, pool, node, c, n):
+        try:
+            reply, _ = c.call(f"poll://machine-{n % MACHINES}/", "ICount",
+                              "AddOne", n)
+        except BROKEN as e:
+            self.count("lost", f"call {n} was lost: {e!r}")
+            return
+        if reply["error"] is not None or reply["result"] != n + 1:
+            self.count("failed", f"call {n}: {reply}")
+        else:
+            self.count("answered")
+        pool.setdefault(node, []).append(c)
+
+    # The test
+
+    def wait_calls(self, more):
+        before = self.counts["answered"]
+        until(lambda: self.counts["answered"] >= before + more or
+              self.wrong, f"{more} more calls: {self.counts} {self.wrong}",
+              patience=90)
+
+    def finish(self, refused=0):
+        self.ends.set()
+        for t in self.callers:
+            t.join(g.PATIENCE * 2)
+            assert not t.is_alive(), "a call does not end"
+        self.gone.set()
+        print(f"# {dict(self.counts)}, executed {len(self.executed)}")
+        twice = [n for n, times in self.executed.items() if times != 1]
+        never = [n for n in range(1, self.last + 1) if not self.executed[n]]
+        assert not self.wrong, self.wrong[:5]
+        assert not twice, f"executed more than once: {twice[:5]}"
+        assert not never, f"never executed: {never[:5]}"
+        assert self.counts["refused"] <= refused, self.counts
+        assert self.counts["answered"] >= LEAST, self.counts
+
+
+def connection_pids(node):
+    return {w["pid"] for w in node.status()["workers"]
+            if w["kind"] == "connection"}
+
+
+def test_reload_with_another_certificate():
+    node = Node('drain_spread = 500ms\nlog_level = "info"\n')
+    path = os.path.join(node.dir, "node.pem")
+    shutil.copy(node.certificate.path, path)
+    node.base = node.base.replace(node.certificate.path, path)
+    node.write_conf('drain_spread = 500ms\nlog_level = "info"\n')
+    load = Load([node])
+    for name in ("other", "gateway", "other"):
+        before = connection_pids(node)
+        shutil.copy(Certificate.get(name).path, path)
+        ctl("reload", "--socket", node.control, check=True)
+        until(lambda: not before & connection_pids(node), "others serve",
+              patience=90)
+        load.wait_calls(60)
+    load.finish()
+    assert node.stop() == 0
+
+
+def test_reload_of_limits_again_and_again():
+    node = Node('drain_spread = 200ms\nlog_level = "info"\n')
+    load = Load([node])
+    for i in range(6):
+        node.write_conf(f'drain_spread = 200ms\nlog_level = "info"\n'
+                        f'next_request_idle_timeout = {i + 60}s\n')
+        ctl("reload", "--socket", node.control, check=True)
+        load.wait_calls(40)
+    load.finish()
+    assert node.stop() == 0
+
+
+def test_one_node_of_two_is_drained_and_comes_back():
+    nodes = [Node('drain_spread = 500ms\nlog_level = "info"\n')
+             for _ in range(2)]
+    load = Load(nodes)
+    for node in nodes * 2:
+        ctl("drain", "--socket", node.control, check=True)
+        assert node.status()["state"] == "drained"
+        until(lambda: all(w["connections"] == 0 and w["state"] == "ready"
+                          for w in node.status()["workers"]
+                          if w["kind"] == "connection"), "it is empty",
+              patience=90)
+        load.wait_calls(40)
+        ctl("undrain", "--socket", node.control, check=True)
+        assert node.status()["state"] == "running"
+        for m in range(MACHINES):
+            node.wait_idle_poller(f"poll://machine-{m}/")
+        load.wait_calls(40)
+    # A drained node refuses: that is how a balancer notices.
+    load.finish(refused=10**6)
+    for node in nodes:
+        assert node.stop() == 0
+
+
+class Inherited(Node):
+    """Its listening socket belongs to us, as it does to systemd."""
+
+    def start(self, log, before, env):
+        if not hasattr(self, "listener"):
+            self.listener = socket.create_server(("127.0.0.1", 0),
+                                                 backlog=4096)
+        fd = self.listener.fileno()
+
+        # The child alone knows its number: through a shell.
+        return subprocess.Popen(
+            ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
+             os.path.join(g.BUILD, "halibutd"), "-c", self.conf],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            preexec_fn=lambda: os.dup2(fd, 3), pass_fds=(3,),
+            env={**os.environ, "LISTEN_FDS": "1"})
+
+    def restart(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(g.PATIENCE * 3) == 0
+        with open(self.log_path, "ab") as log:
+            self.process = self.start(log, None, None)
+
+
+def test_restart_with_a_socket_that_outlives_it():
+    node = Inherited('drain_spread = 300ms\nstop_delay = 200ms\n'
+                     'stop_timeout = 1min\nlog_level = "info"\n')
+    load = Load([node])
+    for _ in range(3):
+        node.restart()
+        load.wait_calls(60)
+    load.finish()
+    assert "did not stop within" not in node.log()
+    assert node.stop() == 0
+
+
+def test_stop_without_anything_in_its_place():
+    """Callers then cannot connect; but what was begun is finished."""
+    node = Node('drain_spread = 300ms\nlog_level = "info"\n')
+    load = Load([node])
+    load.wait_calls(LEAST)
+    load.ends.set()  # the last calls are under way
+    assert node.stop(signal.SIGQUIT) == 0
+    load.finish(refused=10**6)
+
+
+def test_term_twice_or_int_is_now():
+    for signals in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)):
+        node = Node("stop_timeout = 1h\n")
+        p = Poller(node, "poll://busy/")
+        node.wait_idle_poller("poll://busy/")
+        client = Client(node)
+        client.start("poll://busy/", "IAny", "Echo", "x")
+        p.take()
+        for sig in signals:
+            began = time.monotonic()
+            node.process.send_signal(sig)
+            if sig == signal.SIGTERM:
+                node.wait_log("stopping: SIGTERM")
+        assert node.process.wait(g.PATIENCE) == 0
+        assert time.monotonic() - began < g.PATIENCE
+
+
+def test_what_waits_and_nobody_can_take_is_answered_as_not_executed():
+    node = Node()
+    client = Client(node)
+    client.start("poll://absent/", "IAny", "Echo", "x")
+    until(lambda: node.status()["calls"]["waiting"] == 1, "it waits")
+    node.process.send_signal(signal.SIGTERM)
+    reply, _ = client.finish()
+    text = reply["error"]["message"]
+    assert "stopping" in text and "not sent" in text, text
+    # What .NET takes for a reason to try again.
+    assert "possibly because the node processing the request shutdown" in text
+    assert client.at_eof()
+    assert node.process.wait(g.PATIENCE) == 0
+
+
+def test_it_serves_for_a_while_though_it_is_not_ready():
+    node = Node("stop_delay = 3s\n")
+    Poller(node, "poll://a/").serve(lambda r, s: "hello")
+    node.wait_idle_poller("poll://a/")
+    node.process.send_signal(signal.SIGTERM)
+    until(lambda: node.status()["state"] == "leaving", "it is leaving")
+    reply, _ = Client(node).call("poll://a/", "IAny", "Echo", "x")
+    assert reply["result"] == "hello", reply
+    assert node.process.wait(g.PATIENCE) == 0
+
+
+if __name__ == "__main__":
+    g.main([v for k, v in list(globals().items()) if k.startswith("test_")])
