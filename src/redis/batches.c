@@ -324,6 +324,11 @@ void hbt_batch_send_raw(struct hbt_redis_batch *b, hbt_redis_done_fn done,
 	hbt_redis_batch_send(b, 0, done, arg);
 }
 
+bool hbt_redis_batch_was_repeated(const struct hbt_redis_batch *b)
+{
+	return b->repeated;
+}
+
 void hbt_redis_batch_cancel(struct hbt_redis_batch **batch)
 {
 	struct hbt_redis_batch *b = *batch;
@@ -474,6 +479,7 @@ void hbt_batches_lost(struct hbt_redis *r, const struct halibut_error *why)
 			continue;
 		}
 		drop_replies(b);
+		b->repeated = true;
 		if (!b->failed)
 			hbt_error_copy(&b->failure, why);
 		q->failures++;

@@ -230,6 +230,14 @@ void hbt_keeper_leave(struct hbt_keeper *k, const struct halibut_error *why)
 	lose(k, why);
 }
 
+void hbt_keeper_hurry(struct hbt_keeper *k)
+{
+	const struct timeval now = {0};
+
+	if (event_pending(k->pause, EV_TIMEOUT, NULL))
+		event_add(k->pause, &now);
+}
+
 void hbt_keeper_follow(struct hbt_keeper *k, const struct hbt_keeper *other)
 {
 	k->first = other->first;

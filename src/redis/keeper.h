@@ -31,6 +31,8 @@ struct hbt_link *hbt_keeper_link(const struct hbt_keeper *k); /* or NULL */
 const char *hbt_keeper_where(const struct hbt_keeper *k);
 /* This server is no good: the next one, after a pause. */
 void hbt_keeper_leave(struct hbt_keeper *k, const struct halibut_error *why);
+/* The server is there, as another connection shows: no more pause. */
+void hbt_keeper_hurry(struct hbt_keeper *k);
 /* Begin the next round where other is. */
 void hbt_keeper_follow(struct hbt_keeper *k, const struct hbt_keeper *other);
 void hbt_keeper_take_counts(struct hbt_keeper *k, uint64_t *in,

@@ -30,6 +30,7 @@ struct hbt_redis_batch {
 	unsigned n; /* replies so far, of this attempt */
 	struct halibut_error failure; /* the last */
 	bool failed; /* this attempt did */
+	bool repeated;
 	hbt_redis_done_fn done;
 	void *arg;
 };

@@ -153,8 +153,10 @@ static void commands_up(void *arg)
 	redis_enter(r);
 	hbt_batches_up(r);
 	check_same_server(r);
-	if (!r->freed)
+	if (!r->freed) {
+		hbt_keeper_hurry(r->subscriber_keeper);
 		note_up(r);
+	}
 	redis_leave(r);
 }
 
@@ -213,8 +215,10 @@ static void subscriber_up(void *arg)
 	redis_enter(r);
 	hbt_subscriber_up(r);
 	check_same_server(r);
-	if (!r->freed)
+	if (!r->freed) {
+		hbt_keeper_hurry(r->commands_keeper);
 		note_up(r);
+	}
 	redis_leave(r);
 }
 

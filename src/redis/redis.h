@@ -66,6 +66,9 @@ typedef void (*hbt_redis_done_fn)(void *arg, redisReply **replies, size_t n,
  */
 void hbt_redis_batch_send(struct hbt_redis_batch *b, int64_t window_ms,
                           hbt_redis_done_fn done, void *arg);
+/* Inside done(): a connection broke after it was written there, so that Redis
+ * may have executed it, or a part of it, more than once. */
+bool hbt_redis_batch_was_repeated(const struct hbt_redis_batch *b);
 /* Forgets it: done is not called. Commands already written may still be
  * executed. Also for one that was never sent. */
 void hbt_redis_batch_cancel(struct hbt_redis_batch **b);
