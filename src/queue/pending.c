@@ -135,6 +135,20 @@ void hbt_pending_put_back(struct hbt_pending *p)
 	q->ops->put_back(q, p);
 }
 
+void hbt_pending_not_collected(const struct hbt_pending *p,
+                               struct halibut_error *err)
+{
+	char time[HBT_TIMESPAN_TEXT];
+
+	hbt_timespan_format_ms(p->queue_timeout_ms, time);
+	hbt_error_set(err, HALIBUT_ENOT_COLLECTED,
+	              "A request was sent to a polling endpoint, but the "
+	              "polling endpoint did not collect the request within the "
+	              "allowed time (%s), so the request timed out.",
+	              time);
+	err->connection_state = HALIBUT_CONNECTION_CONNECTING;
+}
+
 void hbt_pending_expire(struct hbt_pending *p)
 {
 	struct halibut_error err = {.status = HALIBUT_OK};
@@ -146,13 +160,8 @@ void hbt_pending_expire(struct hbt_pending *p)
 	     "queue %s: request %s timed out before it could be collected by "
 	     "the polling endpoint, after %s",
 	     key_of(p), id_of(p), time);
+	hbt_pending_not_collected(p, &err);
 	release(p)->not_collected++;
-	hbt_error_set(&err, HALIBUT_ENOT_COLLECTED,
-	              "A request was sent to a polling endpoint, but the "
-	              "polling endpoint did not collect the request within the "
-	              "allowed time (%s), so the request timed out.",
-	              time);
-	err.connection_state = HALIBUT_CONNECTION_CONNECTING;
 	p->failed(p, &err);
 	halibut_error_clear(&err);
 }

@@ -7,6 +7,8 @@
 #include "queue/redis_private.h"
 
 #define RETRY_MS 1000
+/* Between two looks that something gives rise to. */
+#define SUSPICION_MS 5000
 
 static struct hbt_redis_node *node_of(struct redis_due *due)
 {
@@ -97,6 +99,7 @@ static void look(struct hbt_redis_node *n)
 		return;
 	}
 	redis_due_clear(n, &n->guard.due);
+	n->guard.looked_ms = hbt_now_ms();
 	if ((b = hbt_redis_batch_new(n->redis)) == NULL) {
 		redis_due_set(n, &n->guard.due, hbt_now_ms() + RETRY_MS);
 		return;
@@ -122,6 +125,12 @@ void redis_guard_look(struct hbt_redis_node *n)
 {
 	if (n->guard.watched)
 		look(n);
+}
+
+void redis_guard_suspect(struct hbt_redis_node *n)
+{
+	if (hbt_now_ms() - n->guard.looked_ms >= SUSPICION_MS)
+		redis_guard_look(n);
 }
 
 void redis_guard_stop(struct hbt_redis_node *n)

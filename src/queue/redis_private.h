@@ -30,6 +30,10 @@ struct redis_queue;
 TAILQ_HEAD(redis_send_list, redis_send);
 TAILQ_HEAD(redis_receive_list, redis_receive);
 
+/* Of a message's DataStreams, before it goes on: a store that lost them is then
+ * an error of the call, not a connection that breaks. */
+#define REDIS_READ_AHEAD (256 * 1024)
+
 struct redis_lost { /* zero: at_ms is set by one of its functions */
 	int64_t listeners; /* to the endpoint's pulse when the request came */
 	int64_t at_ms;     /* when it is asked next; INT64_MAX: not */
@@ -43,6 +47,7 @@ struct redis_guard {
 	char id[HBT_GUID_TEXT];
 	struct hbt_redis_batch *batch;
 	struct redis_due due;
+	int64_t looked_ms;
 	uint64_t losses;
 };
 
@@ -142,6 +147,9 @@ int64_t redis_beat_time(int64_t at_ms);
 void redis_guard_start(struct hbt_redis_node *n);
 /* Looks at once: Redis was away. */
 void redis_guard_look(struct hbt_redis_node *n);
+/* A request is gone: collected, or with everything else. Looks, but not for
+ * each of many. */
+void redis_guard_suspect(struct hbt_redis_node *n);
 void redis_guard_stop(struct hbt_redis_node *n);
 
 /* ---- redis_send.c ---- */

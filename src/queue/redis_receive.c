@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "queue/ahead.h"
 #include "queue/pump.h"
 #include "queue/redis_beat.h"
 #include "queue/redis_private.h"
@@ -62,6 +63,7 @@ struct redis_receive {
 	int64_t beat_ms, watch_ms, marker_ms, heard_ms, returned_until_ms;
 
 	struct hbt_wrapping *wrapping;
+	struct hbt_ahead *ahead;
 	struct counted *streams;
 	int64_t *sent; /* of each DataStream of the request */
 
@@ -127,6 +129,7 @@ static void destroy(struct redis_receive *r)
 	hbt_redis_batch_cancel(&r->beat);
 	hbt_wrapping_cancel(&r->wrapping);
 	hbt_saving_cancel(&r->saving);
+	hbt_ahead_cancel(&r->ahead);
 	end_feed(r);
 	if (r->streams != NULL)
 		r->streams->receive = NULL;
@@ -655,6 +658,38 @@ static void cannot_be_read(struct redis_receive *r,
 		respond_with(r, HBT_REDIS_UNREADABLE, err->message);
 }
 
+static void opened(struct redis_receive *r)
+{
+	if (r->queue == NULL)
+		respond_with(r, HBT_REDIS_ABANDONED, NULL);
+	else
+		hold(r);
+}
+
+static void on_ahead(void *arg, struct hbt_source *streams,
+                     const struct halibut_error *err)
+{
+	struct redis_receive *r = arg;
+
+	r->ahead = NULL;
+	r->p.streams = streams;
+	if (err != NULL)
+		cannot_be_read(r, err);
+	else
+		opened(r);
+}
+
+static int read_ahead(struct redis_receive *r, struct halibut_error *err)
+{
+	struct hbt_source *streams = r->p.streams;
+
+	r->p.streams = NULL;
+	if (hbt_ahead_new(&r->ahead, r->node->base, streams, REDIS_READ_AHEAD,
+	                  on_ahead, r) == HALIBUT_OK)
+		return HALIBUT_OK;
+	return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+}
+
 static void on_unwrapped(void *arg, uint8_t *data, size_t len,
                          const struct halibut_error *err)
 {
@@ -676,12 +711,12 @@ static void on_unwrapped(void *arg, uint8_t *data, size_t len,
 	r->p.msg = msg;
 	if (rc == HALIBUT_OK)
 		rc = load_streams(r, msg, &why);
+	if (rc == HALIBUT_OK && r->p.streams != NULL)
+		rc = read_ahead(r, &why);
 	if (rc != HALIBUT_OK)
 		cannot_be_read(r, &why);
-	else if (r->queue == NULL)
-		respond_with(r, HBT_REDIS_ABANDONED, NULL);
-	else
-		hold(r);
+	else if (r->ahead == NULL)
+		opened(r);
 	halibut_error_clear(&why);
 }
 
@@ -733,25 +768,41 @@ static void own(struct redis_receive *r, const redisReply *fields)
 	halibut_error_clear(&err);
 }
 
+/*
+ * Redis deleted it, perhaps, but its answer to us was lost: then nobody has
+ * it, and its caller shall not wait until our silence is long enough.
+ */
+static void lose(struct redis_receive *r, const struct halibut_error *err)
+{
+	log_limited("request_lost", HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "request_lost", .activity = r->id,
+	                      .reason = err != NULL ? err->message : NULL),
+	            "queue request %s: it may be lost, Redis was gone while it "
+	            "was taken%s%s",
+	            r->id, err != NULL ? ": " : "",
+	            err != NULL ? err->message : "");
+	leave_queue(r);
+	r->beat_ms = INT64_MAX;
+	respond_with(r, HBT_REDIS_ABANDONED,
+	             "Redis was gone while the request was taken, and the "
+	             "request with it; the service did not get it from this "
+	             "node");
+}
+
 static void on_taken(void *arg, redisReply **replies, size_t n,
                      const struct halibut_error *err)
 {
 	struct redis_receive *r = arg;
+	bool repeated = hbt_redis_batch_was_repeated(r->batch);
 
 	(void)n;
 	r->batch = NULL;
-	if (err != NULL)
-		log_limited("request_lost", HBT_LOG_WARNING,
-		            LOG_ABOUT(.event = "request_lost",
-		                      .activity = r->id,
-		                      .reason = err->message),
-		            "queue request %s: it may be lost, Redis failed "
-		            "while it was taken: %s",
-		            r->id, err->message);
-	if (err != NULL || replies[1]->integer != 1)
-		destroy(r); /* another was faster, or it was withdrawn */
-	else
+	if (err == NULL && replies[1]->integer == 1)
 		own(r, replies[0]);
+	else if (repeated)
+		lose(r, err);
+	else
+		destroy(r); /* another was faster, or it was withdrawn */
 }
 
 void redis_receive_new(struct redis_queue *rq, const struct hbt_guid *id)
@@ -782,7 +833,11 @@ void redis_receive_new(struct redis_queue *rq, const struct hbt_guid *id)
 	hbt_redis_batch_add(r->batch, "HMGET %s %s %s", name.text,
 	                    HBT_REDIS_MESSAGE_FIELD, HBT_REDIS_STREAMS_FIELD);
 	hbt_redis_batch_add(r->batch, "UNLINK %s", name.text);
-	hbt_redis_batch_send(r->batch, n->times.retry_window_ms, on_taken, r);
+	/* As long as its sender would wait for news of it. */
+	hbt_redis_batch_send(r->batch,
+	                     n->times.receiver_gone_ms +
+	                             n->times.retry_window_ms,
+	                     on_taken, r);
 }
 
 /* ---- All of a queue, or of a node ---- */

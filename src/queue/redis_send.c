@@ -4,12 +4,14 @@
  * is there. redis-queue 6
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "queue/ahead.h"
 #include "queue/pump.h"
 #include "queue/redis_beat.h"
 #include "queue/redis_private.h"
@@ -24,6 +26,8 @@
 /* What was not answered by then is perhaps with a node that lost it: the sooner
  * it is known to be collected, the sooner that is known. */
 #define FIRST_CHECK_MS 2000
+/* How much later than we another node may be back at Redis. */
+#define COMES_BACK_MS 2000
 
 static const struct halibut_error no_memory = {
 	.status = HALIBUT_ENOMEM, .message = (char *)"out of memory"};
@@ -63,6 +67,8 @@ struct redis_send {
 	struct hbt_wrapping *wrapping;
 	struct hbt_saving *saving;
 	struct hbt_feed *feed;
+	struct hbt_message *response;
+	struct hbt_ahead *ahead; /* reads its DataStreams */
 	uint8_t *body, *metadata;
 	size_t body_len, metadata_len;
 
@@ -106,6 +112,7 @@ static void stop(struct redis_send *s)
 	redis_lost_stop(&s->lost);
 	hbt_wrapping_cancel(&s->wrapping);
 	hbt_saving_cancel(&s->saving);
+	hbt_ahead_cancel(&s->ahead);
 	if (s->feed != NULL) {
 		struct halibut_error why = {.status = HALIBUT_OK};
 
@@ -132,6 +139,7 @@ static void destroy(struct redis_send *s)
 	leave_fresh(s);
 	TAILQ_REMOVE(&s->node->sends, s, of_node);
 	hbt_message_unref(&s->msg);
+	hbt_message_unref(&s->response);
 	free(s->body);
 	free(s->metadata);
 	free(s->ref);
@@ -277,6 +285,24 @@ static void expire(struct redis_send *s)
 	farewell(s, abort);
 }
 
+/* The same, but Redis could not say whether somebody has it. */
+static void expire_unsure(struct redis_send *s, const struct halibut_error *why)
+{
+	struct halibut_error err = {.status = HALIBUT_OK};
+
+	hbt_pending_not_collected(s->p, &err);
+	err.status = HALIBUT_ENO_RESPONSE;
+	err.connection_state = HALIBUT_CONNECTION_UNKNOWN;
+	free(err.details);
+	if (asprintf(&err.details,
+	             "%s\n ---> Redis could not be asked whether somebody has "
+	             "collected it, and perhaps executed it: %s",
+	             err.message, why->message) < 0)
+		err.details = NULL;
+	fail(s, &err, true);
+	halibut_error_clear(&err);
+}
+
 /* The origin gives it up; p has left the queue already. */
 static bool on_cancelled(struct hbt_taker *t, struct hbt_pending *p)
 {
@@ -339,28 +365,77 @@ static void unreadable(struct redis_send *s, const struct halibut_error *err)
 	fail_with(s, HBT_REDIS_UNREADABLE, err->message, false);
 }
 
-static void answer(struct redis_send *s, const uint8_t *bson, size_t len)
+static void answer(struct redis_send *s, struct hbt_source *streams)
+{
+	struct hbt_message *msg = s->response;
+
+	s->response = NULL;
+	hbt_pending_answer(s->p, msg, streams, NULL);
+	farewell(s, false);
+}
+
+static void on_ahead(void *arg, struct hbt_source *streams,
+                     const struct halibut_error *err)
+{
+	struct redis_send *s = arg;
+
+	s->ahead = NULL;
+	if (err != NULL)
+		unreadable(s, err);
+	else
+		answer(s, streams);
+}
+
+static int read_message(struct redis_send *s, const uint8_t *bson, size_t len,
+                        struct halibut_error *err)
+{
+	hbt_message_unref(&s->response);
+	return hbt_stored_to_message(
+		hbt_deflater_shared(), bson, len, HBT_MESSAGE_RESPONSE,
+		s->node->limits->max_streams_per_message, &s->response, err);
+}
+
+/* A receiver that lost the request, or could not read it, does not know its
+ * id; whoever asked knows the response by it. */
+static int set_id(struct redis_send *s, const uint8_t *bson, size_t len,
+                  struct halibut_error *err)
+{
+	const struct hbt_envelope *env = &s->response->env;
+	uint8_t *doc = NULL;
+	int rc;
+
+	if (!env->is_error || s->msg->env.id == NULL || env->id == NULL ||
+	    strcmp(env->id, s->msg->env.id) == 0)
+		return HALIBUT_OK;
+	rc = hbt_stored_set_id(bson, len, s->msg->env.id, &doc, &len, err);
+	if (rc == HALIBUT_OK)
+		rc = read_message(s, doc, len, err);
+	free(doc);
+	return rc;
+}
+
+static void open_response(struct redis_send *s, const uint8_t *bson, size_t len)
 {
 	struct hbt_redis_node *n = s->node;
 	struct halibut_error err = {.status = HALIBUT_OK};
-	struct hbt_message *msg = NULL;
 	struct hbt_source *streams = NULL;
-	int rc = hbt_stored_to_message(hbt_deflater_shared(), bson, len,
-	                               HBT_MESSAGE_RESPONSE,
-	                               n->limits->max_streams_per_message,
-	                               &msg, &err);
+	int rc = read_message(s, bson, len, &err);
 
 	if (rc == HALIBUT_OK)
-		rc = hbt_store_load(&streams, n->store, msg, s->metadata,
-		                    s->metadata_len, NULL, NULL, &err);
-	if (rc != HALIBUT_OK) {
-		hbt_message_unref(&msg);
+		rc = set_id(s, bson, len, &err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_store_load(&streams, n->store, s->response,
+		                    s->metadata, s->metadata_len, NULL, NULL,
+		                    &err);
+	if (rc == HALIBUT_OK && streams != NULL &&
+	    (rc = hbt_ahead_new(&s->ahead, n->base, streams, REDIS_READ_AHEAD,
+	                        on_ahead, s)) != HALIBUT_OK)
+		hbt_error_set(&err, rc, "out of memory");
+	if (rc != HALIBUT_OK)
 		unreadable(s, &err);
-		halibut_error_clear(&err);
-		return;
-	}
-	hbt_pending_answer(s->p, msg, streams, NULL);
-	farewell(s, false);
+	else if (streams == NULL)
+		answer(s, NULL);
+	halibut_error_clear(&err);
 }
 
 static void on_unwrapped(void *arg, uint8_t *data, size_t len,
@@ -372,7 +447,7 @@ static void on_unwrapped(void *arg, uint8_t *data, size_t len,
 	if (err != NULL)
 		unreadable(s, err);
 	else
-		answer(s, data, len);
+		open_response(s, data, len);
 	free(data);
 }
 
@@ -442,20 +517,30 @@ static const char *why_silent(const struct redis_send *s)
 	                  "contract in its process registers.";
 }
 
+/* When a silent receiver is given up, whatever Redis does. */
+static int64_t last_chance_end(const struct redis_send *s)
+{
+	const struct hbt_redis_times *t = &s->node->times;
+
+	return s->heard_ms + t->receiver_gone_ms + t->retry_window_ms;
+}
+
 /*
  * Redis was away while the receiver was silent: it may not be back there yet,
  * with its beats and the response that it kept. When to look once more.
  */
 static bool may_come_late(struct redis_send *s)
 {
-	const struct hbt_redis_times *t = &s->node->times;
-	int64_t end = s->heard_ms + t->receiver_gone_ms + t->retry_window_ms;
+	int64_t back, end = last_chance_end(s);
 	struct hbt_redis_state redis;
 
 	hbt_redis_state(s->node->redis, &redis);
-	if (s->is_lost || redis.up_since_ms <= s->heard_ms)
+	back = redis.up_since_ms != 0 ? redis.up_since_ms : hbt_now_ms();
+	if (s->is_lost || back <= s->heard_ms)
 		return false;
-	s->again_ms = redis.up_since_ms + t->heartbeat_interval_ms;
+	/* A beat may have been published before we listened again. */
+	s->again_ms = back + s->node->times.heartbeat_interval_ms +
+	              COMES_BACK_MS;
 	if (s->again_ms > end)
 		s->again_ms = end;
 	return hbt_now_ms() < s->again_ms;
@@ -474,7 +559,8 @@ static void on_look(void *arg, redisReply **replies, size_t n,
 		read_response(s, r);
 		return;
 	}
-	if (s->look_again && (err == NULL || !s->last_chance)) {
+	if (s->look_again && (err == NULL || !s->last_chance ||
+	                      hbt_now_ms() < last_chance_end(s))) {
 		s->look_again = false;
 		look(s);
 		return;
@@ -490,19 +576,22 @@ static void on_look(void *arg, redisReply **replies, size_t n,
 static void look(struct redis_send *s)
 {
 	struct hbt_redis_node *n = s->node;
+	int64_t window = n->times.retry_window_ms;
 	struct hbt_redis_name name;
 
 	if (s->look != NULL) {
 		s->look_again = true;
 		return;
 	}
+	if (s->last_chance && last_chance_end(s) - hbt_now_ms() < window)
+		window = last_chance_end(s) - hbt_now_ms();
 	if ((s->look = hbt_redis_batch_new(n->redis)) == NULL)
 		return;
 	hbt_redis_batch_add(
 		s->look, "HMGET %s %s %s",
 		hbt_redis_name(&name, n->prefix, HBT_REDIS_RESPONSE, s->ref),
 		HBT_REDIS_MESSAGE_FIELD, HBT_REDIS_STREAMS_FIELD);
-	hbt_redis_batch_send(s->look, n->times.retry_window_ms, on_look, s);
+	hbt_redis_batch_send(s->look, window > 0 ? window : 0, on_look, s);
 }
 
 void redis_send_pulse(struct redis_send *s)
@@ -664,6 +753,8 @@ static void on_check(void *arg, redisReply **replies, size_t n,
 	s->check = NULL;
 	if (s->stage != SEND_WAITS)
 		return;
+	if (err == NULL && replies[0]->integer == 0)
+		redis_guard_suspect(s->node);
 	if (err == NULL && replies[0]->integer == 0 && s->withdrawal == NULL)
 		note_collected(s);
 	else if (err == NULL && s->withdrawal == NULL &&
@@ -712,8 +803,10 @@ static void on_withdrawn(void *arg, redisReply **replies, size_t n,
 	}
 	if (s->wants_end)
 		end_cancelled(s);
-	else if (err != NULL || s->withdrawn)
+	else if (s->withdrawn)
 		expire(s);
+	else if (err != NULL)
+		expire_unsure(s, err);
 	else {
 		look(s);
 		set_due(s);

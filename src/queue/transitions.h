@@ -11,6 +11,9 @@
  * queue's lists of waiting requests and takers; p and t may be gone after. */
 void hbt_pending_hand_over(struct hbt_pending *p, struct hbt_taker *t);
 
+/* With that text. */
+void hbt_pending_not_collected(const struct hbt_pending *p,
+                               struct halibut_error *err);
 /* Nobody collected p, which waits, in time: fails it with the text of
  * wire-protocol 5.4. The queue is told to forget it. */
 void hbt_pending_expire(struct hbt_pending *p);

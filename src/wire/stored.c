@@ -259,3 +259,53 @@ int hbt_stored_to_message(struct hbt_deflater *d, const uint8_t *bson,
 	free(doc);
 	return rc;
 }
+
+/* The text of M's id, and where M is. */
+static int find_id(const uint8_t *bson, size_t len, size_t *message,
+                   const char **text, size_t *text_len,
+                   struct halibut_error *err)
+{
+	struct hbt_walk w;
+	struct hbt_elem e;
+	int rc;
+
+	if (!hbt_walk_begin(&w, bson, len))
+		return broken(err, "the document has a wrong length");
+	while ((rc = hbt_walk_next(&w, &e)) > 0)
+		if (strcasecmp(e.key, "Message") == 0)
+			break;
+	if (rc <= 0 || e.type != HBT_BSON_DOCUMENT ||
+	    !hbt_walk_begin(&w, e.value, e.len))
+		return broken(err, "it has no Message");
+	*message = (size_t)(e.value - bson);
+	while ((rc = hbt_walk_next(&w, &e)) > 0)
+		if (strcasecmp(e.key, "id") == 0)
+			return hbt_elem_text(&e, text, text_len)
+			               ? HALIBUT_OK
+			               : broken(err, "its id is no text");
+	return broken(err, "it has no id");
+}
+
+int hbt_stored_set_id(const uint8_t *bson, size_t len, const char *id,
+                      uint8_t **out, size_t *out_len,
+                      struct halibut_error *err)
+{
+	size_t message = 0, old = 0, front, n = strlen(id);
+	const char *text = NULL;
+	int rc = find_id(bson, len, &message, &text, &old, err);
+
+	if (rc != HALIBUT_OK)
+		return rc;
+	if (len > INT32_MAX - n)
+		return broken(err, "it is too large");
+	if ((*out = malloc(len - old + n)) == NULL)
+		return no_memory(err);
+	*out_len = len - old + n;
+	front = (size_t)((const uint8_t *)text - bson);
+	memcpy(*out, bson, front);
+	put_le32(*out + front - 4, (uint32_t)n + 1);
+	memcpy(*out + front, id, n);
+	memcpy(*out + front + n, text + old, len - front - old);
+	grow(*out, message, (int32_t)n - (int32_t)old);
+	return HALIBUT_OK;
+}

@@ -24,4 +24,13 @@ int hbt_stored_to_message(struct hbt_deflater *d, const uint8_t *bson,
                           size_t max_streams, struct hbt_message **out,
                           struct halibut_error *err);
 
+/*
+ * The same document with another id, malloced: of a response to id by somebody
+ * who could not read the request. HALIBUT_EPROTO when it has none, or
+ * HALIBUT_ENOMEM.
+ */
+int hbt_stored_set_id(const uint8_t *bson, size_t len, const char *id,
+                      uint8_t **out, size_t *out_len,
+                      struct halibut_error *err);
+
 #endif

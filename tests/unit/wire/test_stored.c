@@ -376,6 +376,78 @@ static void more_streams_than_the_limit_are_refused(void **state)
 			                 HALIBUT_ELIMIT);
 }
 
+static void only_the_id_changes_when_it_is_set(void **state)
+{
+	static const char *const ids[] = {"", "x",
+	                                  "IService::MethodAsync[1] / " ACTIVITY
+	                                  " and a long tail behind it"};
+	struct halibut_error err = {.status = HALIBUT_OK};
+
+	(void)state;
+	for (size_t i = 0; i < n_vectors; i++) {
+		const struct vector *v = &vectors[i];
+		uint8_t *doc = v->stored.data;
+		size_t len = v->stored.len;
+		char *old = NULL;
+
+		for (size_t k = 0; k <= 3; k++) {
+			struct hbt_message *m;
+			uint8_t *next;
+			size_t n;
+
+			/* And back again: then it is what it was. */
+			assert_int_equal(hbt_stored_set_id(doc, len,
+			                                   k < 3 ? ids[k] : old,
+			                                   &next, &n, &err),
+			                 HALIBUT_OK);
+			if (k == 0) {
+				assert_int_equal(
+					hbt_stored_to_message(
+						hbt_deflater_shared(), doc, len,
+						v->kind, 100, &m, &err),
+					HALIBUT_OK);
+				old = strdup(m->env.id);
+				hbt_message_unref(&m);
+			} else {
+				free(doc);
+			}
+			doc = next;
+			len = n;
+			assert_int_equal(
+				hbt_stored_to_message(hbt_deflater_shared(),
+			                              doc, len, v->kind, 100,
+			                              &m, &err),
+				HALIBUT_OK);
+			assert_string_equal(m->env.id, k < 3 ? ids[k] : old);
+			hbt_message_unref(&m);
+		}
+		assert_int_equal(len, v->stored.len);
+		assert_memory_equal(doc, v->stored.data, len);
+		free(doc);
+		free(old);
+	}
+}
+
+static void the_id_of_a_cut_document_is_not_set(void **state)
+{
+	const struct vector *v = &vectors[0];
+
+	(void)state;
+	for (size_t len = 0; len < v->stored.len; len++) {
+		struct halibut_error err = {.status = HALIBUT_OK};
+		uint8_t *doc = malloc(len + 1), *out = NULL;
+		size_t n;
+
+		memcpy(doc, v->stored.data, len);
+		assert_int_equal(
+			hbt_stored_set_id(doc, len, "x", &out, &n, &err),
+			HALIBUT_EPROTO);
+		assert_non_null(err.message);
+		halibut_error_clear(&err);
+		free(doc);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -389,6 +461,8 @@ int main(void)
 		cmocka_unit_test(a_type_that_is_not_in_front_is_left_alone),
 		cmocka_unit_test(bytes_behind_the_document_are_ignored),
 		cmocka_unit_test(a_document_cut_anywhere_is_refused),
+		cmocka_unit_test(only_the_id_changes_when_it_is_set),
+		cmocka_unit_test(the_id_of_a_cut_document_is_not_set),
 		cmocka_unit_test(a_document_without_a_message_is_refused),
 		cmocka_unit_test(the_null_message_is_never_stored),
 		cmocka_unit_test(
