@@ -280,20 +280,21 @@ class Client(Peer):
         self.expect(hw.SERVER)
         self.used = False
 
-    def start(self, uri, service, method, *params):
+    def start(self, uri, service, method, *params, **of_endpoint):
         if self.used:
             self.send(hw.NEXT)
             self.expect(hw.PROCEED)
         self.used = True
         self.send_message(hw.request(service, method, params,
-                                     endpoint=hw.endpoint(uri)))
+                                     endpoint=hw.endpoint(uri,
+                                                          **of_endpoint)))
 
     def finish(self):
         document, streams = self.message()
         return document["Message"], streams
 
-    def call(self, uri, service, method, *params):
-        self.start(uri, service, method, *params)
+    def call(self, uri, service, method, *params, **of_endpoint):
+        self.start(uri, service, method, *params, **of_endpoint)
         return self.finish()
 
 

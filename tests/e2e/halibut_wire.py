@@ -165,9 +165,9 @@ def request(service, method, params=(), activity=None, endpoint=None):
     }}
 
 
-def endpoint(uri, thumbprint=None):
+def endpoint(uri, thumbprint=None, queue_timeout="00:02:00"):
     return {
-        "PollingRequestQueueTimeout": "00:02:00",
+        "PollingRequestQueueTimeout": queue_timeout,
         "RetryListeningSleepInterval": "00:00:01",
         "RetryCountLimit": Int32(5),
         "ConnectionErrorRetryTimeout": "00:05:00",
