@@ -143,8 +143,10 @@ def test_the_acl_of_the_documentation_is_enough():
         words = f.read().replace("production:", "cluster:").split()
     assert words[:4] == ["user", "halibut", "on", ">CHANGE-THIS"]
     c = with_acl(words[4:])
-    denied = c.redis.ask("ACL", "LOG")
-    assert denied == [], denied
+    # But for what the examination of the server would like to know.
+    denied = {entry[entry.index("object") + 1]
+              for entry in c.redis.ask("ACL", "LOG")}
+    assert denied <= {"config|get", "info"}, denied
     c.stop()
 
 
