@@ -54,6 +54,7 @@ static void preamble(struct hbt_exchange *ex, const struct hbt_event *ev)
 		              "it should connect, trust that thumbprint",
 		              hbt_conn_peer_address(ex->conn), thumbprint);
 	} else if (ex->state != EX_CLOSED) {
+		ex->is_known = true;
 		ex_set_state(ex, EX_IDENTITY);
 	}
 }

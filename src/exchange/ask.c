@@ -20,6 +20,7 @@ void hbt_exchange_send(struct hbt_exchange *ex, struct hbt_message *m,
 	assert(ex->out == NULL && ex->out_streams == NULL);
 	assert(ex->state == EX_READY || ex->state == EX_ANSWERING ||
 	       busy_with_null(ex));
+	ex_note_call(ex, m, false);
 	ex->out = hbt_message_ref(m);
 	ex->out_streams = streams;
 	if (busy_with_null(ex)) {

@@ -148,6 +148,8 @@ static void free_now(struct hbt_exchange *ex)
 {
 	hbt_reader_free(&ex->reader);
 	free(ex->subscription);
+	free(ex->url);
+	free(ex->why);
 	free(ex);
 }
 
@@ -189,6 +191,7 @@ void hbt_exchange_env_fini(struct hbt_exchange_env *env)
 	if (env->reaper != NULL)
 		event_free(env->reaper);
 	env->reaper = NULL;
+	hbt_slots_fini(&env->all);
 }
 
 static void stop_timers(struct hbt_exchange *ex)
@@ -215,6 +218,7 @@ void ex_close(struct hbt_exchange *ex, const struct halibut_error *err)
 
 	if (ex->state == EX_CLOSED)
 		return;
+	ex_note_end(ex, err);
 	ex->state = EX_CLOSED;
 	stop_timers(ex);
 	ex_receive_clear(ex, err);
@@ -309,6 +313,10 @@ static struct hbt_exchange *exchange_new(struct hbt_exchange_env *env,
 		free(ex);
 		return NULL;
 	}
+	if (ex_enter(ex) != HALIBUT_OK) {
+		free_now(ex);
+		return NULL;
+	}
 	return ex;
 }
 
@@ -372,6 +380,7 @@ int hbt_exchange_accept(struct hbt_exchange **out,
 	rc = hbt_conn_accept(&ex->conn, env->base, tls, env->limits, fd,
 	                     &conn_ops, ex);
 	if (rc != 0) {
+		ex_leave(ex);
 		free_now(ex);
 		return rc;
 	}
@@ -402,6 +411,9 @@ int hbt_exchange_dial(struct hbt_exchange **out, struct hbt_exchange_env *env,
 	if (subscription != NULL &&
 	    (ex->subscription = strdup(subscription)) == NULL)
 		goto fail;
+	if (dial->url != NULL && (ex->url = strdup(dial->url)) == NULL)
+		goto fail;
+	ex->is_known = true;
 	rc = hbt_conn_dial(&ex->conn, env->base, dns, tls, env->limits, dial,
 	                   &conn_ops, ex);
 	if (rc != 0)
@@ -411,6 +423,7 @@ int hbt_exchange_dial(struct hbt_exchange **out, struct hbt_exchange_env *env,
 	*out = ex;
 	return 0;
 fail:
+	ex_leave(ex);
 	free_now(ex);
 	return rc;
 }
@@ -476,12 +489,12 @@ static void let_go(struct hbt_exchange **exp, bool orderly)
 	struct hbt_exchange *ex = *exp;
 
 	*exp = NULL;
+	ex_leave(ex);
 	release(ex, NULL, orderly);
 	retire(ex);
 }
 
-/* Nothing of a request or response is under way in either direction. */
-static bool is_between_calls(const struct hbt_exchange *ex)
+bool ex_is_between_calls(const struct hbt_exchange *ex)
 {
 	switch (ex->state) {
 	case EX_READY:
@@ -500,7 +513,7 @@ static bool is_between_calls(const struct hbt_exchange *ex)
 bool hbt_exchange_is_busy(const struct hbt_exchange *ex)
 {
 	return (ex->state >= EX_READY && ex->state != EX_CLOSED &&
-	        !is_between_calls(ex)) ||
+	        !ex_is_between_calls(ex)) ||
 	       hbt_conn_unsent(ex->conn) > 0;
 }
 
@@ -516,7 +529,7 @@ void hbt_exchange_finish(struct hbt_exchange **exp)
 	if (dialled && (ex->state == EX_READY || ex->state == EX_AWAIT_MESSAGE ||
 	                ex->state == EX_AWAIT_PROCEED))
 		ex_write_line(ex, &hbt_line_end);
-	let_go(exp, is_between_calls(ex) || ex->state == EX_CLOSED);
+	let_go(exp, ex_is_between_calls(ex) || ex->state == EX_CLOSED);
 }
 
 void hbt_exchange_free(struct hbt_exchange **exp)

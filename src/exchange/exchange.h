@@ -14,6 +14,7 @@
 #ifndef HBT_EXCHANGE_EXCHANGE_H
 #define HBT_EXCHANGE_EXCHANGE_H
 
+#include "base/slots.h"
 #include "net/conn.h"
 #include "wire/flow.h"
 #include "wire/message.h"
@@ -78,6 +79,13 @@ struct hbt_exchange_env { /* what all exchanges of a process share */
 		uint64_t streams_in, streams_out, stream_bytes_in;
 		uint64_t stream_bytes_out;
 	} counts;
+	/* All that are there, for walks in steps. */
+	struct hbt_slots all;
+	uint32_t last_id;
+	/* One is about to go, and why; NULL: nobody wants to know. */
+	void (*ended)(void *arg, const struct hbt_exchange *ex,
+	              const char *why);
+	void *ended_arg;
 	/* Exchanges that ended inside a callback, freed between turns. */
 	struct hbt_exchange *retired;
 	struct event *reaper;
@@ -153,6 +161,36 @@ bool hbt_exchange_is_busy(const struct hbt_exchange *ex);
 void hbt_exchange_finish(struct hbt_exchange **ex);
 /* Aborts at once. Allowed in callbacks of ex. NULL allowed. */
 void hbt_exchange_free(struct hbt_exchange **ex);
+
+/* Why this side is about to end it, for those who look at it afterwards;
+ * unless the reason is known already. */
+void hbt_exchange_explain(struct hbt_exchange *ex, const char *why);
+
+/* What there is to know of a connection, as long as nothing happens to it. */
+struct hbt_exchange_facts {
+	uint32_t id; /* unique among those of the same env */
+	enum hbt_role role;
+	bool is_known; /* we trust its certificate, or dialled it */
+	const char *state;
+	const char *subscription; /* as it was written; NULL: none */
+	const char *url;          /* that was dialled; NULL: it was accepted */
+	const struct hbt_guid *activity; /* of the call it carries, or NULL */
+	int64_t opened_ms;               /* hbt_now_ms() */
+	int64_t idle_ms; /* since its last call, or since it was opened */
+	uint32_t calls, messages_in, messages_out;
+};
+void hbt_exchange_facts(const struct hbt_exchange *ex,
+                        struct hbt_exchange_facts *facts);
+uint32_t hbt_exchange_id(const struct hbt_exchange *ex);
+
+/* How far a request is that hbt_exchange_send() was given. */
+enum hbt_exchange_phase {
+	HBT_EXCHANGE_BEFORE, /* not a byte of it has left */
+	HBT_EXCHANGE_SENDING,
+	HBT_EXCHANGE_AWAITING, /* not a byte of the response has come */
+	HBT_EXCHANGE_RECEIVING,
+};
+enum hbt_exchange_phase hbt_exchange_phase(const struct hbt_exchange *ex);
 
 enum hbt_role hbt_exchange_role(const struct hbt_exchange *ex);
 /* A short text for status and logs: "waits for NEXT". Static. */

@@ -52,6 +52,17 @@ struct hbt_exchange {
 	size_t in_scanned; /* head of the input the reader has seen already */
 
 	int64_t waited_ms; /* of the opening: what its deadline was put off */
+	/* For those who look: facts.c */
+	char *url; /* that was dialled */
+	char *why; /* it ended; NULL: not known, or it has not */
+	struct hbt_guid activity; /* of the last call */
+	int64_t opened_ms, active_ms;
+	uint32_t id, slot;
+	uint32_t calls, messages_in, messages_out;
+	bool has_activity;
+	bool is_known;   /* certificate trusted, or dialled */
+	bool by_peer;    /* it ended in good order */
+
 	struct event *tick; /* accepted: the opening; then null messages */
 	struct event *aborting; /* or ending in good order: from the loop */
 	struct hbt_exchange *next_retired;
@@ -70,6 +81,13 @@ struct ex_role {
 extern const struct ex_role ex_accepted, ex_serve_client, ex_feed_subscriber,
 	ex_ask_service, ex_serve_polled;
 
+/* Do the requests come from us? */
+static inline bool ex_is_asker(const struct hbt_exchange *ex)
+{
+	return ex->role->role == HBT_ROLE_FEED_SUBSCRIBER ||
+	       ex->role->role == HBT_ROLE_ASK_SERVICE;
+}
+
 /* exchange.c: the one place where state, expectation and deadline change. */
 void ex_set_state(struct hbt_exchange *ex, enum ex_state to);
 /* Ends the exchange: tells the owner. err NULL: an orderly end. */
@@ -85,6 +103,18 @@ void ex_end_soon(struct hbt_exchange *ex);
 /* The one timer of an exchange beside its connection's deadlines. */
 void ex_start_timer(struct hbt_exchange *ex, int64_t ms, event_callback_fn fn);
 void ex_stop_timer(struct hbt_exchange *ex);
+
+/* Nothing of a request or response is under way in either direction. */
+bool ex_is_between_calls(const struct hbt_exchange *ex);
+
+/* facts.c */
+int ex_enter(struct hbt_exchange *ex);
+/* It ends: whoever wants to know of it is told. */
+void ex_leave(struct hbt_exchange *ex);
+void ex_note_end(struct hbt_exchange *ex, const struct halibut_error *err);
+/* A request or response, which is no null message, begins to pass. */
+void ex_note_call(struct hbt_exchange *ex, const struct hbt_message *m,
+                  bool incoming);
 
 /* send.c */
 void ex_send_start(struct hbt_exchange *ex); /* ex->out is set */

@@ -13,18 +13,13 @@ static void sink_woke(void *arg)
 		hbt_conn_resume(ex->conn);
 }
 
-static bool is_asker(const struct hbt_exchange *ex)
-{
-	return ex->role->role == HBT_ROLE_FEED_SUBSCRIBER ||
-	       ex->role->role == HBT_ROLE_ASK_SERVICE;
-}
-
 static void got_message(struct hbt_exchange *ex, struct hbt_message *m)
 {
-	bool asker = is_asker(ex);
+	bool asker = ex_is_asker(ex);
 	size_t n_streams = m->env.n_streams;
 
 	ex->env->counts.messages_in++;
+	ex->messages_in++;
 	ex->env->counts.streams_in += n_streams;
 	ex->in_null = m->env.kind == HBT_MESSAGE_NULL;
 	if (ex->in_null) {
@@ -40,6 +35,7 @@ static void got_message(struct hbt_exchange *ex, struct hbt_message *m)
 		hbt_message_unref(&m);
 		return;
 	}
+	ex_note_call(ex, m, true);
 	ex->ops->message(ex->arg, m, &ex->in_sink);
 	if (ex->state == EX_CLOSED)
 		return;
@@ -71,7 +67,7 @@ static size_t give_sink(struct hbt_exchange *ex, const uint8_t *data,
 	broken = ex->in_sink;
 	ex->in_sink = NULL;
 	hbt_sink_end(&broken, &err);
-	if (is_asker(ex))
+	if (ex_is_asker(ex))
 		ex_close(ex, &err);
 	else if (ex->state != EX_CLOSED)
 		ex->in_sink = hbt_discard_sink();

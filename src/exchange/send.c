@@ -31,6 +31,7 @@ static int write_message(struct hbt_exchange *ex)
 static void finished(struct hbt_exchange *ex)
 {
 	ex->env->counts.messages_out++;
+	ex->messages_out++;
 	ex->env->counts.streams_out += ex->out_section.n_refs;
 	ex_send_clear(ex);
 	if (ex->state != EX_CLOSED)

@@ -622,6 +622,11 @@ const char *hbt_conn_tls_version(const struct hbt_conn *c)
 	return c->ssl != NULL ? SSL_get_version(c->ssl) : "";
 }
 
+const char *hbt_conn_cipher(const struct hbt_conn *c)
+{
+	return c->ssl != NULL ? SSL_get_cipher_name(c->ssl) : NULL;
+}
+
 size_t hbt_conn_unsent(const struct hbt_conn *c)
 {
 	return c->out.len;

@@ -157,9 +157,16 @@ const char *hbt_conn_peer_address(const struct hbt_conn *c);
  * turn to do the TLS handshake. That is no fault of the peer. */
 int64_t hbt_conn_waited_ms(const struct hbt_conn *c);
 const char *hbt_conn_tls_version(const struct hbt_conn *c);
+/* NULL before the handshake is over. */
+const char *hbt_conn_cipher(const struct hbt_conn *c);
 size_t hbt_conn_unsent(const struct hbt_conn *c);
 uint64_t hbt_conn_bytes_in(const struct hbt_conn *c);
 uint64_t hbt_conn_bytes_out(const struct hbt_conn *c);
+/* The same of all connections that this process ever had. */
+struct hbt_conn_totals {
+	uint64_t bytes_in, bytes_out;
+};
+const struct hbt_conn_totals *hbt_conn_totals(void);
 
 /*
  * Closes and frees, from anywhere, callbacks of c included. flush: what is

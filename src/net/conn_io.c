@@ -27,6 +27,7 @@ enum {
 
 static uint8_t scratch[CONN_SCRATCH];
 static BIO_METHOD *method;
+static struct hbt_conn_totals totals;
 
 void conn_queue_clear(struct conn_queue *q)
 {
@@ -325,6 +326,17 @@ static size_t give(struct hbt_conn *c, const uint8_t *data, size_t len)
 	return used;
 }
 
+static void count_in(struct hbt_conn *c, size_t len)
+{
+	c->bytes_in += len;
+	totals.bytes_in += len;
+}
+
+const struct hbt_conn_totals *hbt_conn_totals(void)
+{
+	return &totals;
+}
+
 static void give_rest(struct hbt_conn *c)
 {
 	size_t used = give(c, c->rest.data + c->rest.off, c->rest.len);
@@ -337,7 +349,7 @@ static void give_scratch(struct hbt_conn *c, size_t len)
 {
 	size_t used;
 
-	c->bytes_in += len;
+	count_in(c, len);
 	used = give(c, scratch, len);
 	if (c->state == CONN_OPEN && used < len &&
 	    !conn_queue_put(&c->rest, scratch + used, len - used))
@@ -419,7 +431,7 @@ void conn_look_for_end(struct hbt_conn *c)
 		if (c->rest.len == 0 && !c->eof_told) {
 			c->dry = false;
 			how = fill(c, &len);
-			c->bytes_in += len;
+			count_in(c, len);
 			if (len > 0 && !conn_queue_put(&c->rest, scratch, len))
 				conn_fail(c, HALIBUT_ENOMEM,
 				          "There was no memory for what %s "
@@ -459,6 +471,7 @@ static void write_records(struct hbt_conn *c, const uint8_t *data, size_t len)
 		return;
 	}
 	c->bytes_out += written;
+	totals.bytes_out += written;
 	if (c->io_errno != 0)
 		conn_fail_broken(c);
 }

@@ -249,7 +249,6 @@ int hbt_accepted_new(struct hbt_accepted **out, struct hbt_exchange_env *env,
 	a->inlet_arg = arg;
 	a->taker.deliver = deliver;
 	a->taker.cancelled = cancelled;
-	a->since_ms = hbt_now_ms();
 	rc = hbt_exchange_accept(&a->ex, env, tls, fd, &exchange_ops, a);
 	if (rc != 0) {
 		free(a);
@@ -302,6 +301,7 @@ void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err)
 	                    .reason = err->message),
 	          "%s (%s%s%s) closed: %s", peer, a->thumbprint,
 	          a->key ? ", " : "", a->key ? a->key : "", err->message);
+	hbt_exchange_explain(a->ex, err->message);
 	let_go(a, err);
 	a->ops->closed(a->arg, a);
 	hbt_exchange_free(&a->ex);

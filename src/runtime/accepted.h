@@ -48,7 +48,6 @@ struct hbt_accepted {
 	uint32_t id;                  /* the owner's, e.g. for messages */
 	void *owner_data;
 	char thumbprint[HBT_THUMBPRINT_TEXT];
-	int64_t since_ms;
 	int64_t ready_ms; /* when ready() was called last */
 	LIST_ENTRY(hbt_accepted) link; /* the owner's list */
 };

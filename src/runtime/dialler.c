@@ -267,6 +267,14 @@ static bool cancelled(struct hbt_taker *t, struct hbt_pending *p)
 	return began;
 }
 
+enum hbt_exchange_phase hbt_dialler_phase(const struct hbt_pending *p)
+{
+	const struct outcall *oc = of_taker(p->taker);
+
+	return oc->ex != NULL ? hbt_exchange_phase(oc->ex)
+	                      : HBT_EXCHANGE_BEFORE;
+}
+
 int hbt_dialler_call(struct hbt_dialler *d, const struct hbt_endpoint *e,
                      struct hbt_pending *p)
 {

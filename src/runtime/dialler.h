@@ -62,6 +62,9 @@ void hbt_dialler_set_tls(struct hbt_dialler *d, struct hbt_tls *tls);
 int hbt_dialler_call(struct hbt_dialler *d, const struct hbt_endpoint *e,
                      struct hbt_pending *p);
 
+/* How far p, which hbt_dialler_call() was given and which is not over, is. */
+enum hbt_exchange_phase hbt_dialler_phase(const struct hbt_pending *p);
+
 /* Closes the idle and busy connections to exactly that endpoint: 1.2. */
 void hbt_dialler_disconnect(struct hbt_dialler *d,
                             const struct hbt_endpoint *e);
