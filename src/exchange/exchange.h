@@ -78,6 +78,7 @@ struct hbt_exchange_env { /* what all exchanges of a process share */
 		uint64_t messages_in, messages_out;
 		uint64_t streams_in, streams_out, stream_bytes_in;
 		uint64_t stream_bytes_out;
+		uint32_t answers_leaving; /* now; runtime/inlet.c keeps it */
 	} counts;
 	/* All that are there, for walks in steps. */
 	struct hbt_slots all;
@@ -182,6 +183,7 @@ struct hbt_exchange_facts {
 void hbt_exchange_facts(const struct hbt_exchange *ex,
                         struct hbt_exchange_facts *facts);
 uint32_t hbt_exchange_id(const struct hbt_exchange *ex);
+struct hbt_exchange_env *hbt_exchange_env(const struct hbt_exchange *ex);
 
 /* How far a request is that hbt_exchange_send() was given. */
 enum hbt_exchange_phase {

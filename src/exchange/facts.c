@@ -92,6 +92,11 @@ void hbt_exchange_facts(const struct hbt_exchange *ex,
 	};
 }
 
+struct hbt_exchange_env *hbt_exchange_env(const struct hbt_exchange *ex)
+{
+	return ex->env;
+}
+
 uint32_t hbt_exchange_id(const struct hbt_exchange *ex)
 {
 	return ex->id;

@@ -37,9 +37,9 @@
 	                                  "they were authorised.")             \
 	X(COUNTER, messages_in, "", "Messages received.")                      \
 	X(COUNTER, messages_out, "", "Messages sent.")                         \
-	X(COUNTER, bytes_in, "bytes", "Bytes received in TLS records, of all " \
+	X(COUNTER, bytes_in, "bytes", "Bytes received inside TLS, of all "     \
 	                              "connections.")                          \
-	X(COUNTER, bytes_out, "bytes", "Bytes sent in TLS records, of all "    \
+	X(COUNTER, bytes_out, "bytes", "Bytes sent inside TLS, of all "        \
 	                               "connections.")                         \
 	X(COUNTER, streams_in, "", "DataStreams received.")                    \
 	X(COUNTER, stream_bytes_in, "bytes", "Bytes of DataStreams received.") \

@@ -14,6 +14,17 @@ void hbt_inlet_init(struct hbt_inlet *in, const struct hbt_inlet_ops *ops,
 	in->ex = ex;
 }
 
+/* The one place where an inlet changes state, and the count of answers that
+ * are being sent with it. */
+static void set_state(struct hbt_inlet *in, enum hbt_inlet_state to)
+{
+	uint32_t *sending = &hbt_exchange_env(in->ex)->counts.answers_leaving;
+
+	*sending -= in->state == INLET_SENDING;
+	*sending += to == INLET_SENDING;
+	in->state = to;
+}
+
 static void settle(struct hbt_inlet *in)
 {
 	free(in->request_id);
@@ -27,7 +38,7 @@ void hbt_inlet_fini(struct hbt_inlet *in)
 	bool owed = (in->state == INLET_ARRIVING || in->state == INLET_OWED) &&
 	            in->answer == NULL;
 
-	in->state = INLET_IDLE;
+	set_state(in, INLET_IDLE);
 	settle(in);
 	if (owed)
 		in->ops->gone(in->arg, in);
@@ -40,7 +51,7 @@ static void send_answer(struct hbt_inlet *in)
 
 	in->answer = NULL;
 	in->answer_streams = NULL;
-	in->state = INLET_SENDING;
+	set_state(in, INLET_SENDING);
 	settle(in);
 	hbt_exchange_send(in->ex, m, streams);
 	hbt_message_unref(&m);
@@ -87,21 +98,21 @@ void hbt_inlet_fail(struct hbt_inlet *in, const struct halibut_error *err)
 void hbt_inlet_message(struct hbt_inlet *in, struct hbt_message *m,
                        struct hbt_sink **sink)
 {
-	in->state = INLET_ARRIVING;
+	set_state(in, INLET_ARRIVING);
 	in->request_id = strdup(m->env.id); /* NULL: fail() closes instead */
 	in->ops->request(in->arg, in, m, sink);
 }
 
 void hbt_inlet_message_end(struct hbt_inlet *in)
 {
-	in->state = INLET_OWED;
+	set_state(in, INLET_OWED);
 	if (in->answer != NULL)
 		send_answer(in);
 }
 
 void hbt_inlet_sent(struct hbt_inlet *in)
 {
-	in->state = INLET_IDLE;
+	set_state(in, INLET_IDLE);
 	if (in->ops->sent != NULL)
 		in->ops->sent(in->arg, in);
 }

@@ -27,7 +27,7 @@ struct hbt_inlet {
 	const struct hbt_inlet_ops *ops;
 	void *arg;
 	struct hbt_exchange *ex;
-	enum {
+	enum hbt_inlet_state {
 		INLET_IDLE,
 		INLET_ARRIVING, /* the request's section still comes in */
 		INLET_OWED,     /* an answer is owed */

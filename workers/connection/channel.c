@@ -47,7 +47,9 @@ static int apply_settings(struct worker *w, struct halibut_error *err)
 			w->headers = split_lines(s->friendly_headers);
 		w->env.friendly_headers = w->headers;
 		w->dialler = hbt_dialler_new(&w->env, w->dns, w->tls);
-		rc = w->dialler == NULL ? HALIBUT_ENOMEM : stats_start(w);
+		rc = w->dialler == NULL ? HALIBUT_ENOMEM : rows_start(w);
+		if (rc == 0)
+			rc = stats_start(w);
 	}
 	return rc;
 }
@@ -194,6 +196,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_FAIL:
 		incoming_fail(w, msg);
 		break;
+	case HBT_IPC_ROWS_ASK:
+		rows_ask(w, msg);
+		break;
 	case HBT_IPC_LOG:
 		(void)hbt_log_order_obey(w->ipc, msg);
 		break;
@@ -234,6 +239,7 @@ void worker_fini(struct worker *w)
 	hbt_dialler_free(&w->dialler);
 	if (w->env.base != NULL)
 		hbt_exchange_env_fini(&w->env);
+	rows_fini(w);
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
 	hbt_trust_set_free(&w->trust);

@@ -200,7 +200,11 @@ static bool authorise(void *arg, struct hbt_accepted *a, const char *thumbprint)
 	struct worker *w = arg;
 
 	(void)a;
-	return hbt_trust_set_has(w->trust, thumbprint);
+	if (!hbt_trust_set_has(w->trust, thumbprint))
+		return false;
+	w->stats.handshakes--;
+	w->stats.clients++; /* until it says that it polls */
+	return true;
 }
 
 static void refused(void *arg, const char *peer, const char *thumbprint,
@@ -270,6 +274,8 @@ static void subscriber(void *arg, struct hbt_accepted *a,
 	struct worker *w = arg;
 	struct hbt_wr wr;
 
+	w->stats.clients--;
+	w->stats.subscribers++;
 	if (subscriber_new(w, a) == NULL) {
 		hbt_accepted_admit(a, false);
 		return;
@@ -300,14 +306,26 @@ static void ready(void *arg, struct hbt_accepted *a)
 	worker_tell(w, HBT_IPC_OFFER, a->id, NULL, -1);
 }
 
+/* As it was counted by the callbacks before. */
+static void uncount(struct worker *w, const struct hbt_accepted *a)
+{
+	w->stats.connections--;
+	if (a->key != NULL)
+		w->stats.subscribers--;
+	else if (a->authorised)
+		w->stats.clients--;
+	else
+		w->stats.handshakes--;
+	if (!a->authorised)
+		w->stats.failed_handshakes++;
+}
+
 static void closed(void *arg, struct hbt_accepted *a)
 {
 	struct worker *w = arg;
 
 	LIST_REMOVE(a, link);
-	w->stats.connections--;
-	if (!a->authorised)
-		w->stats.failed_handshakes++;
+	uncount(w, a);
 	if (a->owner_data != NULL)
 		worker_tell(w, HBT_IPC_UNSUBSCRIBE, a->id, NULL, -1);
 	subscriber_free(w, a);
@@ -341,9 +359,10 @@ void incoming_connection(struct worker *w, int fd)
 		log_error("a connection was dropped: out of memory");
 		return;
 	}
-	a->id = ++w->last_connection;
+	a->id = hbt_exchange_id(a->ex);
 	LIST_INSERT_HEAD(&w->accepted, a, link);
 	w->stats.connections++;
+	w->stats.handshakes++;
 	w->stats.accepted++;
 }
 
@@ -362,12 +381,13 @@ void incoming_drop_untrusted(struct worker *w)
 
 /* ---- Servers that we poll ---- */
 
-static void stop_polling(struct polling *p)
+static void stop_polling(struct worker *w, struct polling *p)
 {
 	LIST_REMOVE(p, link);
 	hbt_poller_free(&p->poller);
 	hbt_buf_fini(&p->key);
 	free(p);
+	w->stats.polls--;
 }
 
 /* What makes two the same: everything but how many connections there are. */
@@ -409,6 +429,7 @@ static int start_one(struct worker *w, const struct hbt_endpoint *e,
 	}
 	p->wanted = true;
 	LIST_INSERT_HEAD(&w->pollings, p, link);
+	w->stats.polls++;
 	return 0;
 }
 
@@ -488,13 +509,7 @@ void incoming_polls(struct worker *w, struct hbt_rd *r)
 
 size_t incoming_busy(const struct worker *w)
 {
-	const struct hbt_accepted *a;
-	size_t n = HASH_COUNT(w->asked);
-
-	LIST_FOREACH (a, &w->accepted, link)
-		if (a->inlet.ops != NULL && a->inlet.state == INLET_SENDING)
-			n++;
-	return n;
+	return HASH_COUNT(w->asked) + w->env.counts.answers_leaving;
 }
 
 void incoming_polls_retire(struct worker *w)
@@ -513,7 +528,7 @@ void incoming_polls_end(struct worker *w)
 	for (p = LIST_FIRST(&w->pollings); p != NULL; p = next) {
 		next = LIST_NEXT(p, link);
 		if (hbt_poller_is_over(p->poller))
-			stop_polling(p);
+			stop_polling(w, p);
 	}
 }
 
@@ -545,7 +560,7 @@ void incoming_free_all(struct worker *w)
 	struct hbt_accepted *a;
 
 	while (!LIST_EMPTY(&w->pollings))
-		stop_polling(LIST_FIRST(&w->pollings));
+		stop_polling(w, LIST_FIRST(&w->pollings));
 	while ((a = LIST_FIRST(&w->accepted)) != NULL) {
 		LIST_REMOVE(a, link);
 		subscriber_free(w, a);

@@ -7,10 +7,16 @@
 #include <uthash.h>
 
 #include "base/log.h"
+#include "base/timespan.h"
 #include "worker.h"
+
+/* The master hears how far a call is that takes as long. */
+#define SLOW_MS 1000
 
 struct carried {
 	uint32_t id; /* the master's */
+	uint32_t connection; /* that has it; 0: it was dialled */
+	enum hbt_exchange_phase told; /* to the master, or what it assumes */
 	struct worker *w;
 	struct hbt_pending pending;
 	UT_hash_handle hh;
@@ -140,6 +146,7 @@ static void to_connection(struct worker *w, struct carried *c, uint32_t id)
 		put_back(&w->to_master, &c->pending);
 		return;
 	}
+	c->connection = id;
 	t = &a->taker;
 	hbt_pending_assign(&c->pending, t);
 	c->pending.queue = &w->to_master;
@@ -264,4 +271,45 @@ void outgoing_cancel(struct worker *w, uint32_t id)
 size_t outgoing_busy(const struct worker *w)
 {
 	return HASH_COUNT(w->carried);
+}
+
+static enum hbt_exchange_phase phase_of(const struct carried *c)
+{
+	const struct hbt_accepted *a;
+
+	if (c->connection == 0)
+		return hbt_dialler_phase(&c->pending);
+	a = incoming_find(c->w, c->connection);
+	return a != NULL ? hbt_exchange_phase(a->ex) : HBT_EXCHANGE_BEFORE;
+}
+
+static void tell_phase(struct carried *c, enum hbt_exchange_phase phase)
+{
+	static const uint8_t phases[] = {
+		[HBT_EXCHANGE_BEFORE] = HBT_PHASE_TAKEN,
+		[HBT_EXCHANGE_SENDING] = HBT_PHASE_SENDING,
+		[HBT_EXCHANGE_AWAITING] = HBT_PHASE_EXECUTING,
+		[HBT_EXCHANGE_RECEIVING] = HBT_PHASE_RECEIVING,
+	};
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, 8);
+	hbt_wr_u8(&wr, phases[phase]);
+	if (hbt_ipc_send_wr(c->w->ipc, HBT_IPC_CALL_PHASE, c->id, &wr, -1) == 0)
+		c->told = phase;
+}
+
+/* In the order in which they came, so that only slow ones are looked at. */
+void outgoing_tell_phases(struct worker *w)
+{
+	int64_t now = hbt_now_ms();
+
+	for (struct carried *c = w->carried; c != NULL; c = c->hh.next) {
+		enum hbt_exchange_phase phase;
+
+		if (now - c->pending.since_ms < SLOW_MS)
+			break;
+		if ((phase = phase_of(c)) != c->told)
+			tell_phase(c, phase);
+	}
 }

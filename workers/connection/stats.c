@@ -6,31 +6,11 @@
 #include "ipc/vitals.h"
 #include "worker.h"
 
-static void count_connections(struct worker *w)
-{
-	struct hbt_worker_stats *s = &w->stats;
-	const struct hbt_accepted *a;
-	const struct polling *p;
-
-	s->handshakes = s->clients = s->subscribers = s->polls = 0;
-	LIST_FOREACH (a, &w->accepted, link) {
-		if (!a->authorised)
-			s->handshakes++;
-		else if (a->key != NULL)
-			s->subscribers++;
-		else
-			s->clients++;
-	}
-	LIST_FOREACH (p, &w->pollings, link)
-		s->polls++;
-}
-
 static void collect(struct worker *w)
 {
 	struct hbt_worker_stats *s = &w->stats;
 	struct hbt_dialler_counts d;
 
-	count_connections(w);
 	hbt_dialler_counts(w->dialler, &d);
 	s->handshakes_waiting = hbt_conn_handshakes()->waiting;
 	s->handshakes_begun = hbt_conn_handshakes()->begun;
@@ -40,6 +20,8 @@ static void collect(struct worker *w)
 	s->calls_in_flight = incoming_busy(w) + outgoing_busy(w);
 	s->messages_in = w->env.counts.messages_in;
 	s->messages_out = w->env.counts.messages_out;
+	s->bytes_in = hbt_conn_totals()->bytes_in;
+	s->bytes_out = hbt_conn_totals()->bytes_out;
 	s->streams_in = w->env.counts.streams_in;
 	s->stream_bytes_in = w->env.counts.stream_bytes_in;
 	s->spool_bytes = hbt_spool_bytes();
@@ -55,6 +37,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	hbt_log_limit_tick(hbt_now_ms());
 	incoming_polls_end(w);
+	outgoing_tell_phases(w);
 	collect(w);
 	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
 		return;

@@ -7,6 +7,7 @@
  *   incoming.c  sources: connections that bring requests in
  *   outgoing.c  sinks: requests that the master has us carry out
  *   drain.c     leaving without a loss
+ *   rows.c      what connections there are, for the status
  */
 #ifndef HBT_WORKER_CONNECTION_H
 #define HBT_WORKER_CONNECTION_H
@@ -60,13 +61,13 @@ struct worker {
 
 	struct hbt_accepted_list accepted;
 	LIST_HEAD(, polling) pollings;
-	uint32_t last_connection;
 	uint32_t last_call;
 	struct subscriber *subscribers;
 	struct asked *asked;
 	struct carried *carried;
 	struct hbt_queue to_master; /* takes back what was not sent */
 
+	struct closed *closed; /* rows.c's */
 	struct event *stats_timer;
 	struct hbt_worker_stats stats, stats_told;
 };
@@ -103,6 +104,8 @@ void outgoing_init(struct worker *w);
 void outgoing_call(struct worker *w, struct hbt_ipc_msg *msg);
 void outgoing_cancel(struct worker *w, uint32_t id);
 size_t outgoing_busy(const struct worker *w);
+/* Once a second: how far the calls are that take their time. */
+void outgoing_tell_phases(struct worker *w);
 /* Moves the texts out of f; fini e in any case but failure. */
 int worker_endpoint(struct worker *w, struct hbt_endpoint *e,
                     struct hbt_endpoint_fields *f, struct halibut_error *err);
@@ -113,6 +116,11 @@ void drain_begin(struct worker *w, bool everything, int64_t spread_ms);
  * is left. */
 void drain_interrupted(struct worker *w);
 void drain_fini(struct worker *w);
+
+/* rows.c: what connections there are, and were. */
+int rows_start(struct worker *w);
+void rows_ask(struct worker *w, struct hbt_ipc_msg *msg);
+void rows_fini(struct worker *w);
 
 /* stats.c */
 int stats_start(struct worker *w);
