@@ -190,17 +190,23 @@ const char *hbt_log_format_name(enum hbt_log_format format)
 	return format_names[format];
 }
 
+static bool write_all(int fd, const char *text, size_t n)
+{
+	ssize_t written;
+
+	do
+		written = write(fd, text, n);
+	while (written < 0 && errno == EINTR);
+	return written == (ssize_t)n;
+}
+
 static bool write_line(int fd, const struct hbt_log_record *rec,
                        enum hbt_log_format format)
 {
 	char line[HBT_LOG_LINE_MAX];
 	size_t n = hbt_log_line(rec, format, line);
-	ssize_t written;
 
-	do
-		written = write(fd, line, n);
-	while (written < 0 && errno == EINTR);
-	return written == (ssize_t)n;
+	return write_all(fd, line, n);
 }
 
 /* A log that cannot be written, on a full disk, has nobody to be told; but
@@ -220,7 +226,9 @@ static void write_or_count(const struct hbt_log_record *rec)
 		note.about = LOG_ABOUT(.event = "log_lost",
 		                       .remedy = "look for a full disk");
 		note.message = text;
-		if (write_line(STDERR_FILENO, &note, line_format))
+		/* A part of the first of them may be there. */
+		if (write_all(STDERR_FILENO, "\n", 1) &&
+		    write_line(STDERR_FILENO, &note, line_format))
 			lost = 0;
 	}
 	if (!write_line(STDERR_FILENO, rec, line_format))

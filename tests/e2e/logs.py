@@ -2,6 +2,7 @@
 """The log of a whole gateway: form, levels, file, who follows it."""
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -49,6 +50,34 @@ def test_text_is_there_for_those_who_ask_for_it():
     for line in node.log().splitlines():
         assert re.match(r"<[3467]>\w", line), line
     node.stop()
+
+
+def test_a_terminal_gets_text():
+    ours, theirs = pty.openpty()
+    done = subprocess.run([os.path.join(BUILD, "halibutd"), "-c", "/nowhere"],
+                          stdin=subprocess.DEVNULL, stderr=theirs,
+                          env={**os.environ, "HALIBUT_LOG_FORMAT": ""},
+                          timeout=PATIENCE)
+    assert done.returncode == 1, done
+    assert b"halibutd: /nowhere: cannot be read" in os.read(ours, 4096)
+    node = Node()
+    node.stop()
+    process = subprocess.Popen(
+        [os.path.join(BUILD, "halibutd"), "-c", node.conf],
+        stdin=subprocess.DEVNULL, stderr=theirs)
+    said = b""
+
+    def listens():
+        nonlocal said
+        said += os.read(ours, 4096)
+        return b"listening on" in said
+    until(listens, "it says that it listens")
+    assert re.match(rb"\d{4}-\d\d-\d\dT[0-9:.]+Z (info|debug) +master: ",
+                    said), said
+    process.kill()
+    process.wait(PATIENCE)
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_levels_change_while_it_runs_in_all_processes():

@@ -362,6 +362,35 @@ static void a_cut_line_still_ends_in_a_newline(void **state)
 	assert_int_equal(out[n - 1], '\n');
 }
 
+/* /dev/full says what a full disk says. */
+static void lines_that_were_lost_are_counted_once_there_is_room(void **state)
+{
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC), pipe_in;
+	char out[8192];
+	ssize_t n;
+
+	(void)state;
+	assert_true(full >= 0);
+	catch_stderr();
+	pipe_in = dup(STDERR_FILENO);
+	dup2(full, STDERR_FILENO);
+	for (int i = 0; i < 3; i++)
+		log_warning("lost");
+	dup2(pipe_in, STDERR_FILENO);
+	log_warning("there is room");
+	log_warning("nothing is lost");
+	close(pipe_in);
+	close(full);
+	n = release_stderr(out, sizeof(out) - 1);
+	assert_true(n > 0);
+	out[n] = '\0';
+	assert_non_null(strstr(out, "3 lines could not be written before this "
+	                            "one\n"));
+	assert_null(strstr(out, "warning lost"));
+	assert_non_null(strstr(out, "there is room\n"));
+	assert_null(strstr(strstr(out, "there is room"), "could not"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +412,9 @@ int main(void)
 			standard_error_gets_time_level_and_text, start, stop),
 		cmocka_unit_test_setup_teardown(
 			a_cut_line_still_ends_in_a_newline, start, stop),
+		cmocka_unit_test_setup_teardown(
+			lines_that_were_lost_are_counted_once_there_is_room,
+			start, stop),
 		cmocka_unit_test_setup_teardown(
 			what_is_no_utf8_or_turns_text_around_is_escaped, start,
 			stop),
