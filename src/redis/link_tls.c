@@ -132,6 +132,21 @@ struct bufferevent *link_tls_start(struct hbt_link *l, int fd)
 	return bev;
 }
 
+/* By the names of halibutd.conf(5), and of connection strings. */
+static const char *what_helps(long verified)
+{
+	switch (verified) {
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return "renew it, or set the clock of this machine right";
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return "use a name that is in it, in the url or as sslHost";
+	default:
+		return "set tls_ca (tlsCaFile) to the CA that issued it";
+	}
+}
+
 /* The certificate did not pass; or the other side did not like ours. */
 void link_tls_failed(struct hbt_link *l)
 {
@@ -147,10 +162,9 @@ void link_tls_failed(struct hbt_link *l)
 	if (!l->config.options->tls_insecure && verified != X509_V_OK) {
 		link_fail(l, HALIBUT_ESYSTEM,
 		          "the server's certificate was not accepted: %s "
-		          "(name '%s'); set tlsCaFile to the CA that issued "
-		          "it, or sslHost to the name in it",
+		          "(name '%s'); %s",
 		          X509_verify_cert_error_string(verified),
-		          name != NULL ? name : "");
+		          name != NULL ? name : "", what_helps(verified));
 		return;
 	}
 	if (e != 0)
