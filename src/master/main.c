@@ -29,6 +29,9 @@ static const char usage[] =
 	"reads trust, routes, services and polls again; USR1 opens log_file\n"
 	"again.\n"
 	"\n"
+	"A setting that the file does not have is taken from the environment:\n"
+	"HALIBUT_LISTEN for listen, HALIBUT_REDIS_URL for url of section redis.\n"
+	"\n"
 	"  halibutd -t -c /etc/halibut/halibutd.conf\n";
 
 struct options {
