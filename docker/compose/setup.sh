@@ -52,8 +52,8 @@ token=/volumes/node/status.token
 umask 077
 [ -e $token ] || tr -dc a-f0-9 </dev/urandom | head -c 64 >$token
 chown -R 10943:10943 /volumes/*
-if [ -d /volumes/prometheus ]; then
-	cp $token /volumes/prometheus/
-	chown -R nobody /volumes/prometheus
+if [ -d /volumes/watchers ]; then
+	cp $token /volumes/watchers/
+	chown -R nobody /volumes/watchers
 fi
 echo "the gateway's thumbprint is $gateway"

@@ -5,6 +5,7 @@ client and a service reach, they meet.
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -29,9 +30,14 @@ class Balancer:
         # As many descriptors as that are not everywhere to be had.
         text, n = re.subn(r"maxconn \d+", "maxconn 100", text)
         assert n == 1
+        # The check by itself; of these nodes the status is at Unix sockets.
+        text, n = re.subn("check port 10949 inter 2s", "check inter 200ms",
+                          text)
+        assert n == 1
         for i, node in enumerate(nodes, 1):
             text, n = re.subn(r"(server gateway-%d) \S+" % i,
-                              r"\1 127.0.0.1:%d" % node.port, text)
+                              r"\1 127.0.0.1:%d addr unix@%s" %
+                              (node.port, node.status_socket), text)
             assert n == 1
         path = os.path.join(directory, "haproxy.cfg")
         with open(path, "w") as f:
@@ -91,6 +97,31 @@ def test_a_node_that_dies_is_avoided():
         "a client reaches the other node")
     assert message["result"] == "x", message
     poller.close()
+    balancer.stop()
+    cluster.stop()
+
+
+def test_a_node_that_is_not_ready_gets_nothing_new():
+    cluster, balancer = balanced()
+    silent, other = cluster.nodes
+
+    def reached(node):
+        return node.log().count(" authenticated as ")
+
+    def six_go_elsewhere():
+        before = reached(silent)
+        for _ in range(6):
+            Client(balancer).close()
+        return reached(silent) == before
+    assert not six_go_elsewhere(), "as long as it says that it is ready"
+    # It serves as before, but does not say so.
+    pid, = silent.worker_pids("status")
+    os.kill(pid, signal.SIGSTOP)
+    until(six_go_elsewhere, "it is avoided")
+    Client(silent).close()
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: not six_go_elsewhere(), "it gets connections again")
+    assert reached(other) > 0
     balancer.stop()
     cluster.stop()
 
