@@ -143,7 +143,9 @@ try_unit_log_file()
 		logrotate -f /etc/logrotate.d/halibutd
 		for i in $(seq 100); do
 			all=yes
-			for p in $(pgrep -x "halibut.*"); do
+			for p in $(cat \
+			/sys/fs/cgroup/system.slice/halibutd.service/cgroup.procs)
+			do
 				[ "$(readlink /proc/$p/fd/2)" = \
 				/var/log/halibut/halibutd.log ] || all=no
 			done
