@@ -1,9 +1,7 @@
 /* halibutctl health: is the gateway well? For health checks of containers. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include "ctl/ctl.h"
-#include "ctl/options.h"
+#include "ctl/document.h"
 
 static const char help[] =
 	"Usage: halibutctl health [--live] [OPTION...]\n"
@@ -32,44 +30,6 @@ static const struct option options[] = {
 	{"live", no_argument, NULL, OPT_LIVE},
 	{NULL, 0, NULL, 0},
 };
-
-/* An answer of any HTTP status is one here. NULL, and err says why. */
-static json_t *ask(const struct hbt_ctl_gateway *g, const char *path,
-                   unsigned *status, struct halibut_error *err)
-{
-	struct hbt_ctl_question q = {
-		.type = HBT_IPC_DOCUMENT_ASK,
-		.answer = HBT_IPC_DOCUMENT,
-		.timeout_ms = g->timeout_ms,
-	};
-	uint8_t *body = NULL;
-	struct hbt_str text;
-	json_t *doc = NULL;
-	struct hbt_rd r;
-	struct hbt_wr w;
-	size_t len;
-	int rc;
-
-	hbt_wr_init(&w, 256);
-	hbt_wr_str(&w, path, strlen(path));
-	q.body = &w;
-	rc = hbt_ctl_ask(g->socket, &q, &body, &len, err);
-	hbt_wr_fini(&w);
-	if (rc != HALIBUT_OK)
-		return NULL;
-	r = hbt_rd_from(body, len);
-	*status = hbt_rd_u16(&r);
-	text = hbt_rd_str(&r);
-	if (hbt_rd_finish(&r) == HALIBUT_OK)
-		doc = json_loadb(text.s, text.len, 0, NULL);
-	free(body);
-	if (doc == NULL)
-		hbt_error_set(err, HALIBUT_EPROTO,
-		              "the answer of the gateway at %s is unreadable; "
-		              "are it and this halibutctl of one version?",
-		              g->socket);
-	return doc;
-}
 
 static const char *text_of(const json_t *o, const char *name)
 {
@@ -110,7 +70,7 @@ static int run(int argc, char **argv)
 	}
 	if (!hbt_ctl_gateway_ready(&g, argv[0], argc, argv, 0))
 		return HBT_EXIT_USAGE;
-	if ((doc = ask(&g, path, &status, &err)) == NULL)
+	if ((doc = hbt_ctl_document_of(&g, path, &status, &err)) == NULL)
 		return hbt_ctl_gateway_failed(&err);
 	rc = status == 200 ? HBT_EXIT_OK : HBT_EXIT_REMOTE;
 	if (g.json)

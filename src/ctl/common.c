@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 int hbt_ctl_exit_code(int status)
 {
@@ -153,6 +155,17 @@ bool hbt_ctl_parse_host_port(const char *text, char **host, uint16_t *port)
 	*host = strndup(text, (size_t)(end - text));
 	*port = (uint16_t)n;
 	return *host != NULL;
+}
+
+size_t hbt_ctl_terminal_columns(FILE *f)
+{
+	struct winsize size;
+
+	if (!isatty(fileno(f)))
+		return 0;
+	return ioctl(fileno(f), TIOCGWINSZ, &size) == 0 && size.ws_col > 0
+	               ? size.ws_col
+	               : 80;
 }
 
 void hbt_ctl_format_bytes(int64_t n, char text[32])

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "base/error.h"
 
 /* How halibutctl ends: by class of what went wrong. */
@@ -37,6 +38,11 @@ extern const struct hbt_ctl_command hbt_ctl_undrain;
 extern const struct hbt_ctl_command hbt_ctl_shutdown;
 extern const struct hbt_ctl_command hbt_ctl_log;
 extern const struct hbt_ctl_command hbt_ctl_trust;
+extern const struct hbt_ctl_command hbt_ctl_kick;
+extern const struct hbt_ctl_command hbt_ctl_connections;
+extern const struct hbt_ctl_command hbt_ctl_subscriptions;
+extern const struct hbt_ctl_command hbt_ctl_calls;
+extern const struct hbt_ctl_command hbt_ctl_refused;
 extern const struct hbt_ctl_command hbt_ctl_config;
 extern const struct hbt_ctl_command hbt_ctl_ping;
 extern const struct hbt_ctl_command hbt_ctl_health;
@@ -66,6 +72,9 @@ bool hbt_ctl_parse_duration(const char *text, int64_t *ms);
 
 /* "host:port" or "[v6]:port". *host is malloced; false when it is neither. */
 bool hbt_ctl_parse_host_port(const char *text, char **host, uint16_t *port);
+
+/* How wide the terminal at f is; 0: it is none. */
+size_t hbt_ctl_terminal_columns(FILE *f);
 
 /* "12.3 MiB" */
 void hbt_ctl_format_bytes(int64_t n, char text[32]);

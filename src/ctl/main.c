@@ -5,10 +5,25 @@
 #include "ctl/ctl.h"
 
 static const struct hbt_ctl_command *const commands[] = {
-	&hbt_ctl_call,   &hbt_ctl_status,   &hbt_ctl_cert,
-	&hbt_ctl_trust,  &hbt_ctl_reload,   &hbt_ctl_drain,
-	&hbt_ctl_undrain, &hbt_ctl_shutdown, &hbt_ctl_log,
-	&hbt_ctl_ping,   &hbt_ctl_config,   &hbt_ctl_health,
+	&hbt_ctl_call,
+	&hbt_ctl_cert,
+	&hbt_ctl_ping,
+	/* What is, … */
+	&hbt_ctl_status,
+	&hbt_ctl_health,
+	&hbt_ctl_connections,
+	&hbt_ctl_subscriptions,
+	&hbt_ctl_calls,
+	&hbt_ctl_refused,
+	&hbt_ctl_log,
+	/* … and what shall be. */
+	&hbt_ctl_trust,
+	&hbt_ctl_kick,
+	&hbt_ctl_config,
+	&hbt_ctl_reload,
+	&hbt_ctl_drain,
+	&hbt_ctl_undrain,
+	&hbt_ctl_shutdown,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -17,7 +32,7 @@ static void print_help(FILE *f)
 	fprintf(f, "Usage: halibutctl COMMAND [OPTION...]\n\n"
 	           "Commands:\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(f, "  %-10s %s\n", commands[i]->name,
+		fprintf(f, "  %-14s %s\n", commands[i]->name,
 		        commands[i]->summary);
 	fputs("\n`halibutctl COMMAND --help` teaches each by example;\n"
 	      "`halibutctl --version` prints the version.\n\n"

@@ -76,6 +76,15 @@ int hbt_ctl_give(const struct hbt_ctl_gateway *g,
 	return rc == 0 ? HBT_EXIT_OK : hbt_ctl_gateway_failed(&err);
 }
 
+int hbt_ctl_unreadable(const struct hbt_ctl_gateway *g,
+                       struct halibut_error *err)
+{
+	return hbt_error_set(err, HALIBUT_EPROTO,
+	                     "the answer of the gateway at %s is unreadable; "
+	                     "are it and this halibutctl of one version?",
+	                     g->socket);
+}
+
 json_t *hbt_ctl_fetch(const struct hbt_ctl_gateway *g, uint16_t question,
                       uint16_t answer, struct halibut_error *err)
 {
@@ -98,9 +107,6 @@ json_t *hbt_ctl_fetch(const struct hbt_ctl_gateway *g, uint16_t question,
 		doc = json_loadb(text.s, text.len, 0, NULL);
 	free(body);
 	if (doc == NULL)
-		hbt_error_set(err, HALIBUT_EPROTO,
-		              "the answer of the gateway at %s is unreadable; "
-		              "are it and this halibutctl of one version?",
-		              g->socket);
+		hbt_ctl_unreadable(g, err);
 	return doc;
 }

@@ -50,6 +50,10 @@ int hbt_ctl_give(const struct hbt_ctl_gateway *g,
 json_t *hbt_ctl_fetch(const struct hbt_ctl_gateway *g, uint16_t question,
                       uint16_t answer, struct halibut_error *err);
 
+/* HALIBUT_EPROTO: what the gateway said cannot be read. */
+int hbt_ctl_unreadable(const struct hbt_ctl_gateway *g,
+                       struct halibut_error *err);
+
 /* Prints the document and releases it. HBT_EXIT_OK, or HBT_EXIT_MACHINE when
  * standard output takes it not. */
 int hbt_ctl_print_json(json_t *doc);

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 #include "ctl/ctl.h"
 
 static const char *const verdicts[] = {
@@ -51,19 +49,14 @@ void hbt_ctl_ping_fini(struct hbt_ctl_ping *p)
 
 #define INDENT 25
 
-static size_t columns(void)
-{
-	struct winsize size;
-
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 50)
-		return size.ws_col;
-	return isatty(STDOUT_FILENO) ? 80 : 10000; /* whole lines into files */
-}
-
 /* Breaks between words, and indents what follows the first line. */
 static void print_wrapped(const char *text)
 {
-	size_t width = columns() - INDENT, used = 0;
+	size_t columns = hbt_ctl_terminal_columns(stdout), used = 0;
+	/* Whole lines into files. */
+	size_t width = columns > INDENT + 20 ? columns - INDENT
+	               : columns > 0         ? 20
+	                                     : SIZE_MAX;
 
 	while (*text != '\0') {
 		size_t len = strcspn(text, " \n");

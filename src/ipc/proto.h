@@ -96,7 +96,7 @@ enum hbt_ipc_type {
 	HBT_IPC_DOCUMENT,
 	/* By who carries a call, about one that takes its time: u8 phase
 	 * (enum hbt_call_phase). The id is that of its CALL. */
-	HBT_IPC_CALL_PHASE = 110,
+	HBT_IPC_CALL_PHASE,
 
 	/* halibutctl -> master; each is answered with DONE. */
 	HBT_IPC_TRUST_ADD = 120, /* str thumbprint, cstr comment */
@@ -106,6 +106,14 @@ enum hbt_ipc_type {
 	/* halibutctl -> master. */
 	HBT_IPC_CONFIG = 124,    /* -> CONFIG_DOC with the id: str JSON text */
 	HBT_IPC_CONFIG_DOC,
+	/* -> DONE: u8 enum hbt_kick_by, u32 worker, u32 connection, cstr
+	 * thumbprint or subscription. */
+	HBT_IPC_KICK,
+	/* Master -> connection worker: u8 enum hbt_kick_by, u32 connection,
+	 * cstr thumbprint or subscription (hbt_uri_key) -> CLOSED with the id:
+	 * u32 how many were closed. */
+	HBT_IPC_CLOSE,
+	HBT_IPC_CLOSED,
 
 	/* Master -> status worker, which gets SETTINGS, LOG, STOP and PING as
 	 * well. */
@@ -185,6 +193,13 @@ enum hbt_call_phase {
 	HBT_PHASE_SHARED,    /* in Redis: waits, or another node has it */
 	HBT_PHASE_CANCELLING, /* its asker does not want it any more */
 	HBT_PHASES,
+};
+
+/* How a KICK says which connections. */
+enum hbt_kick_by {
+	HBT_KICK_ID = 1,
+	HBT_KICK_THUMBPRINT,
+	HBT_KICK_SUBSCRIPTION,
 };
 
 enum hbt_call_origin {

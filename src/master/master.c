@@ -116,6 +116,8 @@ static int worker_message(void *arg, struct hbt_worker *w,
 		if (w->link.kind != HBT_PEER_STATUS_WORKER)
 			return HALIBUT_EPROTO;
 		return hbt_documents_answer(m->documents, msg);
+	case HBT_IPC_CLOSED:
+		return hbt_kicks_answer(m->kicks, &w->link, msg);
 	case HBT_IPC_REFUSED:
 		return on_refused(m, msg);
 	case HBT_IPC_DRAINED:
@@ -130,6 +132,7 @@ static void forget_link(struct hbt_master *m, struct hbt_link *link)
 	hbt_rows_link_gone(m->rows, link);
 	hbt_subscriptions_link_gone(m->subscriptions, link);
 	hbt_calls_link_gone(m->calls, link);
+	hbt_kicks_link_gone(m->kicks, link);
 }
 
 static void worker_lost(void *arg, struct hbt_worker *w)
@@ -284,7 +287,8 @@ static int make_switchboard(struct hbt_master *m)
 	if (m->cfg->shares &&
 	    (m->share = hbt_share_new(m->base, m->cfg)) == NULL)
 		return HALIBUT_ENOMEM;
-	if ((m->documents = hbt_documents_new()) == NULL)
+	if ((m->documents = hbt_documents_new()) == NULL ||
+	    (m->kicks = hbt_kicks_new()) == NULL)
 		return HALIBUT_ENOMEM;
 	m->switchboard = hbt_switchboard_new(
 		m->base, m->share != NULL ? hbt_share_queue : NULL, m->share);
@@ -468,6 +472,7 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_workers_free(&m->workers);
 	hbt_status_port_free(&m->status_port);
 	hbt_documents_free(&m->documents);
+	hbt_kicks_free(&m->kicks);
 	hbt_calls_free(&m->calls);
 	hbt_hosted_free(&m->hosted);
 	hbt_subscriptions_free(&m->subscriptions);

@@ -13,6 +13,7 @@
 #include "master/documents.h"
 #include "master/holders.h"
 #include "master/hosted.h"
+#include "master/kick.h"
 #include "master/listen.h"
 #include "master/refused.h"
 #include "master/rows.h"
@@ -60,6 +61,7 @@ struct hbt_master {
 	struct hbt_control *control;
 	struct hbt_status_port *status_port;
 	struct hbt_documents *documents;
+	struct hbt_kicks *kicks;
 	unsigned next_worker; /* where the search for one begins */
 	int max_connections_a_worker;
 	bool told_ready; /* to systemd */

@@ -263,11 +263,14 @@ def test_mistakes_on_the_command_line_are_exit_code_2_with_a_remedy():
         assert "help" in err or args[-1] in ("World", "@none"), err
 
 
-def test_every_command_has_help_with_an_example():
+def commands():
     out, _ = ctl("--help")
-    commands = re.findall(r"^  (\w+)  +\w", out.decode(), re.M)
-    assert {"call", "cert", "status", "reload", "shutdown"} <= set(commands)
-    for command in ("call", "cert", "status", "reload", "shutdown"):
+    return re.findall(r"^  ([a-z]+)  +\w", out.decode(), re.M)
+
+
+def test_every_command_has_help_with_an_example():
+    assert {"call", "cert", "status", "reload"} <= set(commands())
+    for command in commands():
         text = ctl(command, "--help")[0].decode()
         assert "Example" in text and "halibutctl " + command in text
         # The path of the control socket is as long as ./configure was told.
@@ -276,13 +279,26 @@ def test_every_command_has_help_with_an_example():
     assert ctl("--version")[0].startswith(b"halibutctl ")
 
 
-def test_every_option_is_in_the_manual():
+def test_every_command_and_option_is_in_the_manual():
     manual = read(os.path.join(SRC, "docs/halibutctl.1")).decode()
     manual = manual.replace("\\", "")
-    for command in ("call", "cert", "status", "reload", "shutdown"):
+    for command in commands():
+        assert "halibutctl " + command in manual, command
         text = ctl(command, "--help")[0].decode()
         for option in set(re.findall(r"--[a-z-]*[a-z]", text)):
-            assert option in manual, option
+            assert option in manual, (command, option)
+
+
+def test_every_command_about_a_gateway_has_json_and_says_who_is_missing():
+    about_no_gateway = ("call", "cert", "ping")
+    words = {"trust": ["list"], "kick": ["0-1"], "config": ["show"]}
+    for command in commands():
+        text = ctl(command, "--help")[0].decode()
+        assert "--json" in text, command
+        if command not in about_no_gateway:
+            _, err = ctl(command, *words.get(command, []), "--socket",
+                         "/nonexistent/control", code=8)
+            assert "is halibutd running?" in err, (command, err)
 
 
 # Through a gateway

@@ -5,6 +5,7 @@ operator is told.
 import json
 import os
 import re
+import threading
 
 from gateway import SRC, Certificate, Client, Closed, Node, Poller, ctl
 from gateway import echo_first, main, until
@@ -33,9 +34,23 @@ def is_let_in(node, certificate):
         return False
 
 
+def wait_closed(poller):
+    try:
+        while True:
+            poller.take()  # null messages of the time before
+    except Closed:
+        pass
+
+
 def by_hand(node):
     with open(os.path.join(node.dir, "trusted-by-hand")) as f:
         return f.read()
+
+
+def events(node):
+    """The lines of the log, which is JSON where there is no terminal."""
+    return [json.loads(line) for line in node.log().splitlines()
+            if line.startswith("{")]
 
 
 def restart(node):
@@ -58,9 +73,9 @@ def test_trust_that_is_given_by_hand_holds_at_once_and_after_a_restart():
     assert f"{thumbprint('newcomer')}  # web1, ticket 4711\n" in by_hand(node)
     restart(node)
     assert is_let_in(node, "newcomer")
-    assert re.search(rf'event="?trust_added.*{thumbprint("newcomer")}|'
-                     rf'{thumbprint("newcomer")} is trusted from now on',
-                     node.log())
+    added = [e for e in events(node) if e.get("event") == "trust_added"]
+    assert [e["thumbprint"] for e in added] == [thumbprint("newcomer")]
+    assert "control client" in added[0]["peer"]
     node.stop()
 
 
@@ -81,11 +96,7 @@ def test_trust_that_is_removed_ends_that_peer_only_at_once():
     node.wait_idle_poller("poll://leaving/")
     node.wait_idle_poller("poll://staying/")
     order(node, "trust", "remove", thumbprint("newcomer"))
-    try:
-        while True:
-            leaving.take()  # null messages of the time before
-    except Closed:
-        pass
+    wait_closed(leaving)
     assert not is_let_in(node, "newcomer")
     assert thumbprint("newcomer") not in by_hand(node)
     done = node.call("poll://staying/", "IEchoService", "Echo", '"still"')
@@ -153,6 +164,60 @@ def test_orders_answer_in_json_as_well():
                             "--json", code=1))
     assert done["ok"] is False and node.trust_file in done["message"]
     assert json.loads(order(node, "reload", "--json"))["ok"] is True
+    node.stop()
+
+
+def test_kick_closes_the_connections_that_are_named_and_no_other():
+    node = Node(trust=("peer", "other"))
+    leaving = [Poller(node, "poll://leaving/") for _ in range(3)]
+    other = Poller(node, "poll://other/", certificate="other")
+    staying = Poller(node, "poll://staying/")
+    staying.serve(echo_first)
+    for uri, n in (("leaving", 3), ("other", 1), ("staying", 1)):
+        node.wait_idle_poller(f"poll://{uri}/", n)
+    said = order(node, "kick", "--subscription", "poll://leaving")
+    assert said == "3 connections of poll://leaving/ closed\n", said
+    for poller in leaving:
+        wait_closed(poller)
+    said = order(node, "kick", "--thumbprint", thumbprint("other").lower())
+    assert "1 connection of " + thumbprint("other") in said, said
+    wait_closed(other)
+    done = node.call("poll://staying/", "IEchoService", "Echo", '"still"')
+    assert done.stdout == b'"still"\n', done
+    kicks = [e for e in events(node) if e.get("event") == "kick"]
+    assert [e.get("endpoint") for e in kicks] == ["poll://leaving/", None]
+    assert kicks[1]["thumbprint"] == thumbprint("other")
+    assert all("control client" in e["peer"] for e in kicks), kicks
+    node.stop()
+
+
+def test_what_a_kicked_connection_carries_fails_with_the_reason():
+    node = Node()
+    poller = Poller(node, "poll://busy/")
+    node.wait_idle_poller("poll://busy/")
+    call = threading.Thread(target=lambda: answers.append(
+        node.call("poll://busy/", "IEchoService", "Echo", "1")))
+    answers = []
+    call.start()
+    poller.take()
+    order(node, "kick", "--subscription", "poll://busy/")
+    call.join()
+    assert answers[0].returncode == 9, answers
+    assert b"halibutctl kick" in answers[0].stderr, answers
+    node.stop()
+
+
+def test_to_kick_nobody_is_refused():
+    node = Node()
+    for args in (("0-4711",), ("9-1",), ("--subscription", "poll://none/"),
+                 ("--thumbprint", thumbprint("other"))):
+        said = order(node, "kick", *args, code=1)
+        assert "there is no open connection" in said, said
+    for args in (("17",), ("0-x",), ("--thumbprint", "12"), (),
+                 ("0-1", "0-2"), ("0-1", "--subscription", "poll://x/")):
+        order(node, "kick", *args, code=2)
+    said = order(node, "kick", "--subscription", "what", code=1)
+    assert "no subscription" in said
     node.stop()
 
 

@@ -202,6 +202,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_LOG:
 		(void)hbt_log_order_obey(w->ipc, msg);
 		break;
+	case HBT_IPC_CLOSE:
+		close_by_order(w, msg);
+		break;
 	case HBT_IPC_PING:
 		hbt_ipc_send(w->ipc, HBT_IPC_PONG, msg->id, NULL, 0, -1);
 		break;

@@ -8,6 +8,7 @@
  *   outgoing.c  sinks: requests that the master has us carry out
  *   drain.c     leaving without a loss
  *   rows.c      what connections there are, for the status
+ *   close.c     connections that an operator wants closed
  */
 #ifndef HBT_WORKER_CONNECTION_H
 #define HBT_WORKER_CONNECTION_H
@@ -121,6 +122,9 @@ void drain_fini(struct worker *w);
 int rows_start(struct worker *w);
 void rows_ask(struct worker *w, struct hbt_ipc_msg *msg);
 void rows_fini(struct worker *w);
+
+/* close.c: CLOSE */
+void close_by_order(struct worker *w, struct hbt_ipc_msg *msg);
 
 /* stats.c */
 int stats_start(struct worker *w);
