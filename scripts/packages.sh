@@ -34,6 +34,8 @@ test  libcmocka-dev     cmocka: unit tests
 test  python3           end-to-end tests
 test  haproxy           the sample for a load balancer, tested for real
 test  redis-server      the Redis queue, tested for real
+test  bash-completion   completion of halibutctl's arguments
+test  zsh               the same in another shell
 test  procps            pgrep: which processes a test left behind
 test  jq                the example service program in shell
 test  systemd           the units, examined by systemd-analyze

@@ -42,6 +42,8 @@ wanted()
 	for page in "$src"/docs/*.md; do
 		echo "$(var docdir)/${page##*/}"
 	done
+	echo "$(var datadir)/bash-completion/completions/halibutctl"
+	echo "$(var datadir)/zsh/site-functions/_halibutctl"
 	echo "$(var docdir)/haproxy.cfg"
 	echo "$(var docdir)/redis.acl"
 	echo "$(var sysconfdir)/halibut/halibutd.conf.sample"
