@@ -18,23 +18,29 @@ static const char reload_help[] =
 	"  halibutctl reload --socket /run/halibut/control\n";
 
 static const char drain_help[] =
-	"Usage: halibutctl drain [--socket PATH] [--timeout TIME]\n"
+	"Usage: halibutctl drain [OPTION...]\n"
 	"\n"
 	"Makes the gateway take nothing new and finish what there is, without\n"
 	"ending: it is not ready for balancers, refuses connections, and closes\n"
 	"idle polling connections one after the other. halibutctl status shows\n"
 	"what is left. halibutctl undrain brings it back.\n"
+	"  --timeout TIME  how long to wait for the answer (1min)\n"
+	"  --json          print an object\n"
+	HBT_CTL_GATEWAY_HELP
 	"\n"
 	"Examples:\n"
 	"  halibutctl drain\n"
 	"  halibutctl drain --socket /run/halibut/control\n";
 
 static const char undrain_help[] =
-	"Usage: halibutctl undrain [--socket PATH] [--timeout TIME]\n"
+	"Usage: halibutctl undrain [OPTION...]\n"
 	"\n"
 	"Makes a drained gateway serve again.\n"
+	"  --timeout TIME  how long to wait for the answer (1min)\n"
+	"  --json          print an object\n"
+	HBT_CTL_GATEWAY_HELP
 	"\n"
-	"Example:\n"
+	"Examples:\n"
 	"  halibutctl undrain\n";
 
 static const char shutdown_help[] =
