@@ -338,6 +338,19 @@ class Poller(Peer):
         return thread
 
 
+def example_service(certificate, trusted):
+    """(URL, process) of examples/service, which listens."""
+    p = subprocess.Popen(
+        [os.path.join(BUILD, "examples/service"), "--cert",
+         Certificate.get(certificate).path, "--listen", "127.0.0.1:0",
+         "--trust", Certificate.get(trusted).thumbprint],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL)
+    atexit.register(p.kill)
+    line = p.stdout.readline().decode()
+    return re.fullmatch(r"listening on (\S+)\n", line).group(1), p
+
+
 def echo_first(request, streams):
     value = request["params"][0]
     if isinstance(value, dict) and "length" in value:

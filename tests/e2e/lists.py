@@ -15,7 +15,7 @@ import threading
 import time
 
 from gateway import BUILD, PATIENCE, Certificate, Client, Closed, Node, Poller
-from gateway import ctl, echo_first, main, until
+from gateway import ctl, echo_first, example_service, main, until
 
 
 def show(node, *args, code=0):
@@ -73,6 +73,62 @@ def test_a_wrong_field_is_answered_with_those_that_there_are():
     said = show(node, "subscriptions", "--where", "uri", code=2)
     assert "FIELD=PATTERN" in said
     assert "number" in show(node, "calls", "--limit", "many", code=2)
+    node.stop()
+
+
+def node_with_a_service():
+    url, _ = example_service("service", "gateway")
+    node = Node(f"""endpoint "{url}" {{
+    thumbprint = "{Certificate.get("service").thumbprint}"
+}}
+""")
+    done = node.call(url, "IEchoService", "SayHello", '"you"')
+    assert done.returncode == 0, done
+    return node, url
+
+
+def test_connections_are_listed_whoever_dialled():
+    node, url = node_with_a_service()
+    Poller(node, "poll://web1/").serve(echo_first)
+    node.wait_idle_poller("poll://web1/")
+    client = Client(node)
+    client.call("poll://web1/", "IEcho", "Echo", 1)
+    doc = until(lambda: (d := document(node, "connections"))
+                and d["total_connections"] == 3 and d, "three connections")
+    by_role = {c["role"]: c for c in doc["connections"]}
+    assert set(by_role) == {"client", "subscriber", "service"}, by_role
+    text = show(node, "connections")
+    for role, name in (("subscriber", "poll://web1/"), ("service", url)):
+        c = by_role[role]
+        row = rows(text)[f"{c['worker']}-{c['id']}"]
+        assert row["ROLE"] == role and row["PEER"] == c["peer"]
+        assert row["SUBSCRIPTION OR URL"].rstrip("/") == name.rstrip("/"), row
+        assert row["THUMBPRINT"] == c["thumbprint"]
+    only = document(node, "connections", "--where", "role=client")
+    assert only["total_connections"] == 1
+    client.close()
+    text = until(lambda: (t := show(node, "connections", "--closed"))
+                 .startswith("ID") and t, "the client is listed as closed")
+    assert "CLOSED BECAUSE" in text and "client" in text, text
+    node.stop()
+
+
+def test_each_connection_can_be_kicked_by_its_id():
+    node, url = node_with_a_service()
+    Poller(node, "poll://web1/").serve(echo_first)
+    node.wait_idle_poller("poll://web1/")
+
+    def listed():
+        return document(node, "connections")["connections"]
+    for c in until(lambda: len(listed()) == 2 and listed(), "two"):
+        said = show(node, "kick", f"{c['worker']}-{c['id']}")
+        assert said.startswith("1 connection "), said
+        until(lambda: c["id"] not in [o["id"] for o in listed()
+                                      if o["worker"] == c["worker"]],
+              f"{c} is gone")
+    # The service is dialled anew when it is needed.
+    done = node.call(url, "IEchoService", "SayHello", '"again"')
+    assert done.returncode == 0, done
     node.stop()
 
 

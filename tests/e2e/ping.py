@@ -2,15 +2,12 @@
 """halibutctl ping: the verdict of each step, for every way in which a peer
 cannot be reached.
 """
-import atexit
 import json
-import os
 import re
 import socket
-import subprocess
 import threading
 
-from gateway import BUILD, Certificate, Node, ctl, main
+from gateway import Certificate, Node, ctl, example_service, main
 
 STEPS = ("name", "tcp", "proxy", "tls", "certificate", "identification")
 
@@ -18,17 +15,8 @@ STEPS = ("name", "tcp", "proxy", "tls", "certificate", "identification")
 def service():
     """The URL of an example service that trusts the certificate "client"."""
     if not hasattr(service, "url"):
-        p = subprocess.Popen(
-            [os.path.join(BUILD, "examples/service"), "--cert",
-             Certificate.get("service").path, "--listen", "127.0.0.1:0",
-             "--trust", Certificate.get("client").thumbprint],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
-        atexit.register(p.kill)
-        line = p.stdout.readline().decode()
-        service.url = re.fullmatch(r"listening on (\S+)\n", line).group(1)
+        service.url, _ = example_service("service", "client")
         service.port = int(service.url.rsplit(":", 1)[1].rstrip("/"))
-        service.process = p
     return service.url
 
 
