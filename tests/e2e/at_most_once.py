@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
 """Kills or freezes each party of a call at each of its steps, and counts: a
 request is executed at most once, its caller hears one answer, of the right
-class, in time, and everything works again afterwards.
+class, in time, everything works again afterwards, and nothing is left in
+Redis for ever. First with one gateway and its memory queue, then with two
+that share a Redis.
 
---table prints what happened as docs/at-most-once.md has it.
+Usage: at_most_once.py [--all] [--table] [WORD...]
+--all: each step with Redis, too, not only some. --table prints what happened
+as docs/at-most-once.md has it. WORDs: only cases whose name has them all.
 """
+import concurrent.futures
 import os
 import signal
 import socket
@@ -18,18 +23,38 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import halibut_wire as hw  # noqa: E402
 from gateway import (  # noqa: E402
     BUILD, Client, Closed, Node, PATIENCE, Poller, until)
+from cluster_nodes import Cluster, Proxy, has_redis  # noqa: E402
 
 URI = "poll://counted/"
 BIG = os.urandom(3 << 20)  # more than all buffers on its way take
 FROZEN = 0.7  # s
 # What a caller waits at most: the queue timeout that its request carries.
 WITHIN = PATIENCE
+PICKUP = "00:00:20"
+# Of the nodes with Redis, in proportion to those of the specification.
+TIMES = """
+command_timeout = 500ms
+connect_timeout = 500ms
+heartbeat_delay = 700ms
+heartbeat_interval = 1500ms
+sender_gone = 9s
+receiver_gone = 5s
+sweep = 1500ms
+retry_window = 3s
+request_ttl_surcharge = 10s
+response_ttl = 8s
+cancel_marker_ttl = 8s
+data_loss_check = 5s
+data_loss_wait = 3s
+"""
+LONGEST_TTL = 20 + 10  # s: PICKUP and request_ttl_surcharge
 
 STEPS = {
     "waiting": "nobody has collected the request yet",
     "arriving": "half of the request is at the service",
     "executing": "the service works on it",
     "answering": "half of the response has left the service",
+    "delivering": "half of the response is at the caller",
 }
 
 
@@ -130,22 +155,23 @@ class Gateway(Node):
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.workers_are_ready, "workers are ready")
 
-    def worker_with(self, what):
-        """The pid of the connection worker that has one of these."""
-        def look():
-            for w in self.status()["workers"]:
-                if w.get(what, 0) > 0:
-                    return w["pid"]
-            return None
-        return until(look, "a worker with " + what)
+
+def worker_with(node, what):
+    """The pid of the connection worker that has one of these."""
+    def look():
+        for w in node.status()["workers"]:
+            if w.get(what, 0) > 0:
+                return w["pid"]
+        return None
+    return until(look, "a worker with " + what)
 
 
 class Caller:
     """Makes one call in a thread and keeps what came of it."""
 
-    def __init__(self, node, counter):
+    def __init__(self, node, counter, step=Step("")):
         self.client = Client(node)
-        self.counter = counter
+        self.counter, self.step = counter, step
         self.outcome = None
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.began = time.monotonic()
@@ -153,8 +179,13 @@ class Caller:
 
     def run(self):
         try:
-            message, streams = self.client.call(
-                URI, "ICounter", "Count", self.counter, hw.DataStream(BIG))
+            self.client.start(URI, "ICounter", "Count", self.counter,
+                              hw.DataStream(BIG), queue_timeout=PICKUP)
+            if self.step.name == "delivering":
+                while len(self.client.buffer) < len(BIG) // 2:
+                    self.client.fill()
+                self.step.stop_at("delivering")
+            message, streams = self.client.finish()
         except (Closed, OSError, *GARBLED):
             self.outcome = "connection lost"
             return
@@ -194,7 +225,43 @@ class World:
         self.node.stop()
 
 
-def freeze(pids):
+class SharedWorld:
+    """Two gateways with a Redis between them, each behind a proxy."""
+
+    def __init__(self, step):
+        self.step = Step(step)
+        self.cluster = Cluster(n=0, more=TIMES)
+        self.redis = self.cluster.redis
+        self.proxies = [Proxy(self.redis), Proxy(self.redis)]
+        for proxy in self.proxies:
+            self.cluster.nodes.append(
+                self.cluster.new_node(url=proxy.url))
+        self.called, self.polled = self.cluster.nodes
+        for node in self.cluster.nodes:
+            node.wait_redis()
+        self.service = Service(lambda: self.polled, self.step)
+        self.caller = None
+
+    def waiting(self):
+        return any(":list:" in k for k in self.redis.keys())
+
+    def check_rest(self):
+        """All that calls have left ends by itself, and soon."""
+        for key in self.redis.keys():
+            ttl = int(self.redis.ask("TTL", key))
+            if "HalibutStreams" in key or ":list:" in key:
+                assert ttl > 0 or ttl == -2, f"{key} stays for ever"
+            else:
+                assert -2 <= ttl <= LONGEST_TTL and ttl != -1, (key, ttl)
+        immortal = self.redis.immortal()
+        assert immortal == [], immortal
+
+    def close(self):
+        self.service.stop()
+        self.cluster.__exit__()
+
+
+def freeze(pids, seconds):
     def thaw():
         for pid in pids:
             try:
@@ -203,7 +270,7 @@ def freeze(pids):
                 pass
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(FROZEN, thaw)
+    timer = threading.Timer(seconds, thaw)
     timer.daemon = True
     timer.start()
     return timer
@@ -224,19 +291,64 @@ PARTIES = {
     "the caller": (end_caller, None),
     "the service": (end_service, None),
     "the caller's connection worker": (
-        lambda w: os.kill(w.called.worker_with("clients"), signal.SIGKILL),
-        lambda w: [w.called.worker_with("clients")]),
+        lambda w: os.kill(worker_with(w.called, "clients"), signal.SIGKILL),
+        lambda w: [worker_with(w.called, "clients")]),
     "the service's connection worker": (
-        lambda w: os.kill(w.polled.worker_with("subscribers"),
-                          signal.SIGKILL),
-        lambda w: [w.polled.worker_with("subscribers")]),
+        lambda w: os.kill(worker_with(w.polled, "subscribers"), signal.SIGKILL),
+        lambda w: [worker_with(w.polled, "subscribers")]),
     "the gateway": (
         lambda w: w.node.kill_and_restart(),
         lambda w: [w.node.process.pid]),
 }
+
+
+def kill_and_return(node):
+    node.kill()
+    node.come_back()
+
+
+def restart_redis(w):
+    w.redis.kill()
+    w.redis.start()
+
+
+def queue_worker(node):
+    return node.worker_pids("queue")[0]
+
+
+SHARED = {
+    "the caller": PARTIES["the caller"],
+    "the service": PARTIES["the service"],
+    "the caller's connection worker":
+        PARTIES["the caller's connection worker"],
+    "the service's connection worker":
+        PARTIES["the service's connection worker"],
+    "the sender's queue worker": (
+        lambda w: os.kill(queue_worker(w.called), signal.SIGKILL),
+        lambda w: [queue_worker(w.called)]),
+    "the receiver's queue worker": (
+        lambda w: os.kill(queue_worker(w.polled), signal.SIGKILL),
+        lambda w: [queue_worker(w.polled)]),
+    "the sender's node": (
+        lambda w: kill_and_return(w.called),
+        lambda w: [w.called.process.pid]),
+    "the receiver's node": (
+        lambda w: kill_and_return(w.polled),
+        lambda w: [w.polled.process.pid]),
+    "Redis": (restart_redis, lambda w: [w.redis.process.pid]),
+    "the sender's connection to Redis": (
+        lambda w: w.proxies[0].cut(), None),
+    "the receiver's connection to Redis": (
+        lambda w: w.proxies[1].cut(), None),
+}
+# Longer than anybody waits for it.
+FROZEN_LONG = 7  # s
+SOME_STEPS = ("waiting", "executing", "delivering")
 # Whose death takes the caller's connection with it.
 NEAR_THE_CALLER = {"the caller", "the caller's connection worker",
-                   "the gateway"}
+                   "the gateway", "the sender's node"}
+# Through which a response flows that is on its way already.
+FLOWS = {"answering", "delivering"}
 NEVER_EXECUTED = ("did not collect the request",
                   "was cancelled while Connecting")
 
@@ -248,8 +360,7 @@ def judge(party, action, step, outcome, executed):
         assert executed == 1, "answered, but never executed"
     elif outcome == "connection lost":
         # A response that flows to the caller already can only break off.
-        assert action == "killed" and (
-            party in NEAR_THE_CALLER or step == "answering"), \
+        assert party in NEAR_THE_CALLER or step in FLOWS, \
             "the caller lost its connection through no fault of its own"
     else:
         assert outcome.startswith("error: "), outcome
@@ -265,12 +376,12 @@ def next_call(w):
 
 
 def carry_out(w, party, action):
-    end, pids = PARTIES[party]
+    end, pids = {**PARTIES, **SHARED}[party]
     if action == "killed":
         end(w)
         w.step.go_on.set()
         return
-    timer = freeze(pids(w))
+    timer = freeze(pids(w), FROZEN if action == "frozen" else FROZEN_LONG)
     w.step.go_on.set()
     timer.join()
 
@@ -282,9 +393,9 @@ def run_case(party, action, step, make_world=World):
         if step != "waiting":
             w.service.start()
             w.polled.wait_idle_poller(URI)
-        w.caller = Caller(w.called, 1)
+        w.caller = Caller(w.called, 1, w.step)
         if step == "waiting":
-            until(lambda: w.waiting() == 1, "the request waits")
+            until(w.waiting, "the request waits")
         elif not w.step.reached.wait(WITHIN):
             raise AssertionError(f"never came to: {STEPS[step]}; "
                                  f"caller: {w.caller.outcome}")
@@ -304,12 +415,12 @@ def run_case(party, action, step, make_world=World):
         w.close()
 
 
-def cases(parties):
+def cases(parties, actions, steps):
     for party, (_, pids) in parties.items():
-        for action in ("killed", "frozen"):
-            if action == "frozen" and pids is None:
+        for action in actions:
+            if action != "killed" and pids is None:
                 continue
-            for step in STEPS:
+            for step in steps:
                 if step == "waiting" and party.startswith("the service"):
                     continue  # nobody is there yet
                 yield party, action, step
@@ -325,30 +436,51 @@ def print_table(results):
             outcome, executed = results.get((party, action, step), ("", ""))
             outcome = "error" if outcome.startswith("error") else outcome
             cells.append(f"{outcome}, {executed}" if outcome else "-")
+        if "connection to" in party:
+            action = "cut"
         print(f"| {party} | {action} | " + " | ".join(cells) + " |")
 
 
+def every_case(as_all):
+    """(world, its name, party, action, step)"""
+    for case in cases(PARTIES, ("killed", "frozen"), STEPS):
+        yield World, "memory queue", *case
+    if has_redis():
+        for case in cases(SHARED, ("killed", "frozen", "frozen for long"),
+                          STEPS if as_all else SOME_STEPS):
+            if as_all or case[1] != "frozen for long" or \
+                    case[2] == "executing":
+                yield SharedWorld, "Redis queue", *case
+
+
 def main():
-    as_table = "--table" in sys.argv
+    options = {a for a in sys.argv[1:] if a.startswith("--")}
     wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
-    todo = [c for c in cases(PARTIES)
-            if not wanted or all(x in " ".join(c) for x in wanted)]
+    todo = [c for c in every_case("--all" in options)
+            if not wanted or all(x in " ".join(c[1:]) for x in wanted)]
     print(f"1..{len(todo)}", flush=True)
     failed, results = 0, {}
-    for n, (party, action, step) in enumerate(todo, 1):
-        name = f"{party} is {action} while {STEPS[step]}"
-        try:
-            outcome, executed = run_case(party, action, step)
-            results[party, action, step] = outcome, executed
-            print(f"ok {n} - {name}")
-            print(f"#   {outcome}; executed {executed}", flush=True)
-        except Exception:
-            failed += 1
-            for line in traceback.format_exc().splitlines():
-                print("#", line)
-            print(f"not ok {n} - {name}", flush=True)
-    if as_table:
-        print_table(results)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(run_case, party, action, step, make_world)
+                   for make_world, _, party, action, step in todo]
+        for n, (case, run) in enumerate(zip(todo, running), 1):
+            _, world, party, action, step = case
+            name = f"{world}: {party} is {action} while {STEPS[step]}"
+            try:
+                outcome, executed = run.result()
+                results.setdefault(world, {})[party, action, step] = \
+                    outcome, executed
+                print(f"ok {n} - {name}")
+                print(f"#   {outcome}; executed {executed}", flush=True)
+            except Exception:
+                failed += 1
+                for line in traceback.format_exc().splitlines():
+                    print("#", line)
+                print(f"not ok {n} - {name}", flush=True)
+    if "--table" in options:
+        for world in results.values():
+            print_table(world)
+            print()
     sys.exit(1 if failed else 0)
 
 

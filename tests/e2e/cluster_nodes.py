@@ -2,6 +2,7 @@
 them and Redis can be stopped, killed, frozen and started again.
 """
 import atexit
+import itertools
 import os
 import re
 import shutil
@@ -106,12 +107,11 @@ class Proxy:
     """Between a node and its Redis: passes everything on, until it is told
     to delay or to lose something."""
 
-    count = 0
+    numbers = itertools.count(1)
 
     def __init__(self, redis):
-        Proxy.count += 1
         self.redis = redis
-        self.path = os.path.join(redis.dir, f"proxy{Proxy.count}")
+        self.path = os.path.join(redis.dir, f"proxy{next(Proxy.numbers)}")
         self.url = "unix://" + self.path
         self.delay = 0  # s, for what Redis says
         self.pairs = []

@@ -56,6 +56,7 @@ def ctl(*args, stdin=None, check=False):
 
 class Certificate:
     _made = {}
+    _lock = threading.Lock()
 
     def __init__(self, name):
         self.path = os.path.join(_work, name + ".pem")
@@ -65,20 +66,24 @@ class Certificate:
 
     @classmethod
     def get(cls, name):
-        if name not in cls._made:
-            cls._made[name] = cls(name)
-        return cls._made[name]
+        with cls._lock:
+            if name not in cls._made:
+                cls._made[name] = cls(name)
+            return cls._made[name]
 
 
 class Node:
     """A halibutd with its workers. extra: more lines of configuration."""
 
     count = 0
+    lock = threading.Lock()
 
     def __init__(self, extra="", trust=("peer",), workers=2, limits=None,
                  before=None, env=None):
-        Node.count += 1
-        self.dir = os.path.join(_work, f"node{Node.count}")
+        with Node.lock:
+            Node.count += 1
+            self.number = Node.count
+        self.dir = os.path.join(_work, f"node{self.number}")
         os.mkdir(self.dir)
         self.certificate = Certificate.get("gateway")
         self.libexec = os.path.join(self.dir, "libexec")
@@ -93,7 +98,7 @@ class Node:
         self.status_socket = os.path.join(self.dir, "status")
         self.conf = os.path.join(self.dir, "halibutd.conf")
         self.base = f"""
-node = "node-{Node.count}"
+node = "node-{self.number}"
 listen = {{ "127.0.0.1:0" }}
 certificate = "{self.certificate.path}"
 trust_file = "{self.trust_file}"
