@@ -135,8 +135,9 @@ int halibut_set_friendly_page(struct halibut_runtime *rt, const char *html);
 /*
  * url: https://host:port for a listening service (or for a server to poll),
  * poll://name for a service that polls this runtime, queue://name.
- * thumbprint: what the peer's certificate must have; required for https,
- * ignored for poll and queue (NULL).
+ * thumbprint: what the peer's certificate must have, or several with commas
+ * between, of which any will do; required for https, ignored for poll and queue
+ * (NULL).
  */
 int halibut_endpoint_new(struct halibut_endpoint **out,
                          struct halibut_runtime *rt, const char *url,

@@ -158,6 +158,7 @@ void hbt_endpoint_fields_put(struct hbt_wr *w,
 	hbt_wr_cstr(w, e->proxy_password);
 	hbt_wr_cstr(w, e->connect_host);
 	hbt_wr_u16(w, e->connect_port);
+	hbt_wr_cstr(w, e->identity);
 }
 
 void hbt_endpoint_fields_get(struct hbt_rd *r, struct hbt_endpoint_fields *e)
@@ -171,6 +172,7 @@ void hbt_endpoint_fields_get(struct hbt_rd *r, struct hbt_endpoint_fields *e)
 	e->proxy_password = hbt_field_cstr(r);
 	e->connect_host = hbt_field_cstr(r);
 	e->connect_port = hbt_rd_u16(r);
+	e->identity = hbt_field_cstr(r);
 }
 
 void hbt_endpoint_fields_fini(struct hbt_endpoint_fields *e)
@@ -181,6 +183,7 @@ void hbt_endpoint_fields_fini(struct hbt_endpoint_fields *e)
 	free(e->proxy_user);
 	free_secret(&e->proxy_password);
 	free(e->connect_host);
+	free(e->identity);
 	memset(e, 0, sizeof(*e));
 }
 
@@ -218,6 +221,39 @@ void hbt_settings_put(struct hbt_wr *w, const struct hbt_settings *s)
 	hbt_wr_cstr(w, s->friendly_headers);
 	hbt_wr_cstr(w, s->spool_directory);
 	hbt_wr_u8(w, s->serves_clients);
+	hbt_wr_u32(w, (uint32_t)s->n_identities);
+	for (size_t i = 0; i < s->n_identities; i++) {
+		const struct hbt_identity_fields *one = &s->identities[i];
+
+		hbt_wr_cstr(w, one->name);
+		hbt_wr_cstr(w, one->certificate_pem);
+		hbt_wr_cstr(w, one->key_pem);
+		hbt_wr_cstr(w, one->server_names);
+	}
+}
+
+static void get_identities(struct hbt_rd *r, struct hbt_settings *s)
+{
+	uint32_t n = hbt_rd_u32(r);
+
+	if (n > HBT_MAX_IDENTITIES)
+		hbt_field_fail(r);
+	if (n == 0 || r->status != HALIBUT_OK)
+		return;
+	s->identities = calloc(n, sizeof(*s->identities));
+	if (s->identities == NULL) {
+		hbt_field_fail(r);
+		return;
+	}
+	for (; s->n_identities < n; s->n_identities++) {
+		struct hbt_identity_fields *one =
+			&s->identities[s->n_identities];
+
+		one->name = hbt_field_needed(r);
+		one->certificate_pem = hbt_field_needed(r);
+		one->key_pem = hbt_field_needed(r);
+		one->server_names = hbt_field_cstr(r);
+	}
 }
 
 void hbt_settings_get(struct hbt_rd *r, struct hbt_settings *s)
@@ -233,6 +269,7 @@ void hbt_settings_get(struct hbt_rd *r, struct hbt_settings *s)
 	s->friendly_headers = hbt_field_cstr(r);
 	s->spool_directory = hbt_field_cstr(r);
 	s->serves_clients = hbt_rd_u8(r);
+	get_identities(r, s);
 }
 
 void hbt_settings_fini(struct hbt_settings *s)
@@ -243,6 +280,13 @@ void hbt_settings_fini(struct hbt_settings *s)
 	free(s->friendly_page);
 	free(s->friendly_headers);
 	free(s->spool_directory);
+	for (size_t i = 0; i < s->n_identities; i++) {
+		free(s->identities[i].name);
+		free(s->identities[i].certificate_pem);
+		free_secret(&s->identities[i].key_pem);
+		free(s->identities[i].server_names);
+	}
+	free(s->identities);
 	memset(s, 0, sizeof(*s));
 }
 

@@ -36,7 +36,8 @@ enum hbt_ipc_type {
 	/* Master -> connection worker. */
 	HBT_IPC_SETTINGS = 30, /* struct hbt_settings: before anything else */
 	HBT_IPC_TRUST,     /* u32 n, n * 20 bytes SHA-1; replaces the list */
-	HBT_IPC_CONN,      /* fd: accepted, nothing read yet. str peer address */
+	HBT_IPC_CONN,      /* fd: accepted, nothing read yet. str peer address,
+	                    * cstr identity: whose certificate it is shown */
 	HBT_IPC_POLLS,     /* u32 n, n * struct hbt_poll; replaces the list */
 	HBT_IPC_SUBSCRIBED, /* id: connection. u8 allowed, u32 limit */
 	HBT_IPC_STOP,      /* u8 enum hbt_stop, u32 spread in ms. Then exit 0 */
@@ -211,12 +212,13 @@ enum hbt_call_origin {
 /* A listening service as we dial it. */
 struct hbt_endpoint_fields {
 	char *url;        /* https://host:port/ */
-	char *thumbprint; /* expected; 40 upper-case digits */
+	char *thumbprint; /* expected, as hbt_thumbprints_parse() has it */
 	char *proxy_host; /* NULL: none */
 	uint16_t proxy_port;
 	char *proxy_user, *proxy_password;
 	char *connect_host; /* ForceResolveHost; NULL: none */
 	uint16_t connect_port;
+	char *identity; /* the section whose certificate we show; NULL: none */
 };
 void hbt_endpoint_fields_put(struct hbt_wr *w,
                              const struct hbt_endpoint_fields *e);
@@ -234,6 +236,14 @@ void hbt_poll_put(struct hbt_wr *w, const struct hbt_poll *p);
 void hbt_poll_get(struct hbt_rd *r, struct hbt_poll *p);
 void hbt_poll_fini(struct hbt_poll *p);
 
+/* A further certificate of the node, for peers that know it by that one. */
+struct hbt_identity_fields {
+	char *name;
+	char *certificate_pem, *key_pem;
+	char *server_names; /* patterns, lines with \n between; NULL: none */
+};
+#define HBT_MAX_IDENTITIES 64
+
 /* All that a worker knows of the configuration. */
 struct hbt_settings {
 	uint32_t index;       /* this worker's number, from 0 */
@@ -245,6 +255,8 @@ struct hbt_settings {
 	char *friendly_headers; /* lines with \n between; NULL: none */
 	char *spool_directory;
 	uint8_t serves_clients; /* MX-CLIENT connections are allowed */
+	struct hbt_identity_fields *identities; /* connection workers */
+	size_t n_identities;
 };
 void hbt_settings_put(struct hbt_wr *w, const struct hbt_settings *s);
 void hbt_settings_get(struct hbt_rd *r, struct hbt_settings *s);

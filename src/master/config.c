@@ -128,7 +128,8 @@ static int validate_setting(cfg_t *section, cfg_opt_t *opt)
 static cfg_opt_t *make_opts(void)
 {
 	static const char *const sections[] = {"route", "endpoint", "service",
-	                                       "poll", "queue"};
+	                                       "poll", "queue",
+	                                       "identity"};
 	const size_t n_sections = sizeof(sections) / sizeof(sections[0]);
 	const cfg_opt_t redis = CFG_SEC("redis", hbt_redis_opts(), CFGF_MULTI);
 	static const cfg_opt_t end = CFG_END();

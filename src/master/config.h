@@ -36,6 +36,14 @@ struct hbt_route {
 	int line; /* in the file, for messages */
 };
 
+/* A further certificate of this node, for peers that know it by that one. */
+struct hbt_own_identity {
+	char *name;
+	char *certificate, *key, *certificate_password;
+	struct hbt_strings listen;       /* it is shown there, */
+	struct hbt_strings server_names; /* and to who asks for these */
+};
+
 /* A queue:// endpoint whose requests are run here. */
 struct hbt_queue_endpoint {
 	char *uri; /* hbt_uri_key() */
@@ -47,7 +55,7 @@ struct hbt_config {
 	char sha256[65]; /* of the file as it was read, as text */
 	time_t read_at;
 	char *node;
-	struct hbt_strings listen;
+	struct hbt_strings listen; /* those of sections identity, too */
 	char *certificate, *key;
 	char *certificate_password; /* also when it is in the file */
 	char *certificate_password_file;
@@ -107,6 +115,8 @@ struct hbt_config {
 	size_t n_polls;
 	struct hbt_queue_endpoint *queues;
 	size_t n_queues;
+	struct hbt_own_identity *identities;
+	size_t n_identities;
 
 	/* The section redis. Its wrappers and limits are in here, not there:
 	 * hbt_config_queue(). */
@@ -136,6 +146,15 @@ void hbt_config_free(struct hbt_config **cfg);
 void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
                         void (*changed)(void *arg, const char *setting),
                         void *arg);
+
+/*
+ * The section identity whose certificate is shown at an address: listen is how
+ * the setting has it, NULL for a socket that systemd handed over, address how
+ * it is bound. NULL: none, it is the usual one.
+ */
+const struct hbt_own_identity *
+hbt_config_identity_at(const struct hbt_config *cfg, const char *listen,
+                       const char *address);
 
 /* Each gets the fixed settings of the other. */
 void hbt_config_swap_fixed(struct hbt_config *a, struct hbt_config *b);

@@ -80,6 +80,20 @@ int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
                        struct halibut_error *err);
 void hbt_sections_fini(struct hbt_config *cfg);
 
+/* The sections identity: config_identity.c. Checks of their texts, what is
+ * stored of one, and that those that are named by others exist. */
+int hbt_identity_check_listen(const char *text, struct halibut_error *err);
+int hbt_identity_check_name(const char *text, struct halibut_error *err);
+int hbt_identity_store(struct hbt_config *cfg, cfg_t *sec,
+                       struct halibut_error *err);
+int hbt_identities_finish(const struct hbt_config *cfg, int *line,
+                          struct halibut_error *err);
+void hbt_identities_fini(struct hbt_config *cfg);
+
+/* Appends a copy. HALIBUT_OK or HALIBUT_ENOMEM. */
+int hbt_strings_append(struct hbt_strings *list, const char *text);
+void hbt_strings_fini(struct hbt_strings *list);
+
 /* The section redis: its options and their checks, and what is stored of it;
  * as for the other sections. */
 cfg_opt_t *hbt_redis_opts(void);

@@ -11,9 +11,10 @@
 
 #define DAY_MS ((uint64_t)24 * 3600 * 1000)
 #define TEXT(name) CFG_STR(name, NULL, CFGF_NODEFAULT)
+#define LIST(name) CFG_STR_LIST(name, NULL, CFGF_NODEFAULT)
 #define HOW_TO_DIAL                                                            \
-	TEXT("thumbprint"), TEXT("proxy"), TEXT("proxy_user"),                 \
-		TEXT("proxy_password"), TEXT("connect_host")
+	LIST("thumbprint"), TEXT("proxy"), TEXT("proxy_user"),                 \
+		TEXT("proxy_password"), TEXT("connect_host"), TEXT("identity")
 
 static cfg_opt_t route_opts[] = {TEXT("to"), HOW_TO_DIAL, CFG_END()};
 static cfg_opt_t endpoint_opts[] = {HOW_TO_DIAL, CFG_END()};
@@ -23,6 +24,9 @@ static cfg_opt_t service_opts[] = {
 	TEXT("command"), TEXT("directory"),  TEXT("processes"),
 	TEXT("timeout"), TEXT("max_memory"), CFG_END()};
 static cfg_opt_t queue_opts[] = {TEXT("concurrency"), CFG_END()};
+static cfg_opt_t identity_opts[] = {
+	TEXT("certificate"), TEXT("key"), TEXT("certificate_password"),
+	LIST("listen"), LIST("server_names"), CFG_END()};
 
 static const struct {
 	const char *name;
@@ -33,6 +37,7 @@ static const struct {
 	{"service", service_opts},
 	{"poll", poll_opts},
 	{"queue", queue_opts},
+	{"identity", identity_opts},
 };
 #define N_SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
@@ -160,6 +165,12 @@ static const struct hbt_setting fields[] = {
 	{.name = "proxy_user"},
 	{.name = "proxy_password"},
 	{.name = "connect_host", .check = check_connect_host},
+	{.name = "identity"},
+	{.name = "certificate"},
+	{.name = "key"},
+	{.name = "certificate_password"},
+	{.name = "listen", .check = hbt_identity_check_listen},
+	{.name = "server_names", .check = hbt_identity_check_name},
 	{.name = "subscription", .check = check_subscription},
 	{.name = "command", .check = check_command},
 	{.name = "directory", .check = check_directory},
@@ -229,17 +240,31 @@ static uint64_t count(cfg_t *sec, const char *name, uint64_t preset)
 	return preset;
 }
 
+/* Any of them will do: commas between. */
+static int read_thumbprints(cfg_t *sec, char **out)
+{
+	unsigned n = cfg_size(sec, "thumbprint");
+	char *p;
+
+	if (n == 0)
+		return HALIBUT_OK;
+	if ((*out = p = calloc(n, HBT_THUMBPRINT_TEXT)) == NULL)
+		return HALIBUT_ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		(void)hbt_thumbprint_parse(cfg_getnstr(sec, "thumbprint", i),
+		                           p);
+		p += HBT_THUMBPRINT_TEXT - 1;
+		*p++ = i + 1 < n ? ',' : '\0';
+	}
+	return HALIBUT_OK;
+}
+
 /* How to dial, as far as the section says it. Its texts were checked. */
 static int read_endpoint(cfg_t *sec, struct hbt_endpoint_fields *e,
                          struct halibut_error *err)
 {
-	char hex[HBT_THUMBPRINT_TEXT];
-	int rc = HALIBUT_OK;
+	int rc = read_thumbprints(sec, &e->thumbprint);
 
-	if (given(sec, "thumbprint") &&
-	    hbt_thumbprint_parse(cfg_getstr(sec, "thumbprint"), hex) &&
-	    (e->thumbprint = strdup(hex)) == NULL)
-		rc = HALIBUT_ENOMEM;
 	if (rc == HALIBUT_OK && given(sec, "proxy"))
 		rc = hbt_parse_host_port(cfg_getstr(sec, "proxy"), 0,
 		                         &e->proxy_host, &e->proxy_port, NULL);
@@ -251,6 +276,8 @@ static int read_endpoint(cfg_t *sec, struct hbt_endpoint_fields *e,
 		rc = copy_text(sec, "proxy_user", &e->proxy_user);
 	if (rc == HALIBUT_OK)
 		rc = copy_text(sec, "proxy_password", &e->proxy_password);
+	if (rc == HALIBUT_OK)
+		rc = copy_text(sec, "identity", &e->identity);
 	if (rc != HALIBUT_OK)
 		return hbt_error_set(err, rc, "out of memory");
 	if (e->proxy_user != NULL && e->proxy_host == NULL)
@@ -428,10 +455,16 @@ int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
 	cfg->polls = calloc(cfg_size(parsed, "poll") + 1, sizeof(*cfg->polls));
 	cfg->queues =
 		calloc(cfg_size(parsed, "queue") + 1, sizeof(*cfg->queues));
+	cfg->identities = calloc(cfg_size(parsed, "identity") + 1,
+	                         sizeof(*cfg->identities));
 	if (cfg->routes == NULL || cfg->programs == NULL ||
-	    cfg->polls == NULL || cfg->queues == NULL)
+	    cfg->polls == NULL || cfg->queues == NULL ||
+	    cfg->identities == NULL)
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
-	rc = store_all(cfg, parsed, "endpoint", store_endpoint, line, err);
+	rc = store_all(cfg, parsed, "identity", hbt_identity_store, line, err);
+	if (rc == HALIBUT_OK)
+		rc = store_all(cfg, parsed, "endpoint", store_endpoint, line,
+		               err);
 	if (rc == HALIBUT_OK)
 		rc = store_all(cfg, parsed, "route", store_route, line, err);
 	if (rc == HALIBUT_OK)
@@ -441,10 +474,9 @@ int hbt_sections_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
 		rc = store_all(cfg, parsed, "poll", store_poll, line, err);
 	if (rc == HALIBUT_OK)
 		rc = store_all(cfg, parsed, "queue", store_queue, line, err);
-	return rc != HALIBUT_OK
-	               ? rc
-	               : hbt_routes_finish(cfg->routes, cfg->n_routes, line,
-	                                   err);
+	if (rc == HALIBUT_OK)
+		rc = hbt_routes_finish(cfg->routes, cfg->n_routes, line, err);
+	return rc != HALIBUT_OK ? rc : hbt_identities_finish(cfg, line, err);
 }
 
 void hbt_sections_fini(struct hbt_config *cfg)
@@ -457,6 +489,7 @@ void hbt_sections_fini(struct hbt_config *cfg)
 		hbt_poll_fini(&cfg->polls[i]);
 	for (size_t i = 0; i < cfg->n_queues; i++)
 		free(cfg->queues[i].uri);
+	hbt_identities_fini(cfg);
 	free(cfg->queues);
 	free(cfg->routes);
 	free(cfg->programs);

@@ -313,7 +313,7 @@ static int replace_text(char **at, char *text)
 	return HALIBUT_OK;
 }
 
-static int append(struct hbt_strings *list, const char *text)
+int hbt_strings_append(struct hbt_strings *list, const char *text)
 {
 	char **v = realloc(list->v, (list->n + 1) * sizeof(*v));
 
@@ -341,7 +341,7 @@ int hbt_setting_store(struct hbt_config *cfg, const struct hbt_setting *s,
 		return replace_text(HBT_FIELD(cfg, s, char *),
 		                    hbt_config_path(cfg, text));
 	case HBT_SETTING_LIST:
-		return append(HBT_FIELD(cfg, s, struct hbt_strings), text);
+		return hbt_strings_append(HBT_FIELD(cfg, s, struct hbt_strings), text);
 	case HBT_SETTING_TIME:
 	case HBT_SETTING_SIZE64:
 		*HBT_FIELD(cfg, s, int64_t) = (int64_t)value;
@@ -366,7 +366,7 @@ int hbt_setting_store(struct hbt_config *cfg, const struct hbt_setting *s,
 	return HALIBUT_OK;
 }
 
-static void list_fini(struct hbt_strings *list)
+void hbt_strings_fini(struct hbt_strings *list)
 {
 	for (size_t i = 0; i < list->n; i++)
 		free(list->v[i]);
@@ -403,7 +403,8 @@ int hbt_config_settings_preset(struct hbt_config *cfg)
 
 int hbt_config_settings_complete(struct hbt_config *cfg)
 {
-	return cfg->listen.n > 0 ? HALIBUT_OK : append(&cfg->listen, "10943");
+	return cfg->listen.n > 0 ? HALIBUT_OK
+	                         : hbt_strings_append(&cfg->listen, "10943");
 }
 
 int hbt_config_settings_store(struct hbt_config *cfg,
@@ -416,7 +417,7 @@ int hbt_config_settings_store(struct hbt_config *cfg,
 
 		/* In place of the list in the environment. */
 		if (n > 0 && s->kind == HBT_SETTING_LIST)
-			list_fini(HBT_FIELD(cfg, s, struct hbt_strings));
+			hbt_strings_fini(HBT_FIELD(cfg, s, struct hbt_strings));
 		for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
 			rc = hbt_setting_store(
 				cfg, s, cfg_getnstr(parsed, s->name, i));
@@ -432,7 +433,7 @@ static void fini(struct hbt_config *cfg, const struct hbt_setting *table)
 			free(*HBT_FIELD(cfg, s, char *));
 			*HBT_FIELD(cfg, s, char *) = NULL;
 		} else if (s->kind == HBT_SETTING_LIST) {
-			list_fini(HBT_FIELD(cfg, s, struct hbt_strings));
+			hbt_strings_fini(HBT_FIELD(cfg, s, struct hbt_strings));
 		}
 	}
 }

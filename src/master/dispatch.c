@@ -61,9 +61,12 @@ static const char *why_nobody(struct hbt_master *m)
 	return NULL; /* none runs: the supervisor has said so */
 }
 
-bool hbt_dispatch_accepted(void *master, int fd, const char *peer)
+bool hbt_dispatch_accepted(void *master, int fd, const char *peer,
+                           const char *listen, const char *address)
 {
 	struct hbt_master *m = master;
+	const struct hbt_own_identity *identity =
+		hbt_config_identity_at(m->cfg, listen, address);
 	struct hbt_worker *w = pick(m);
 	struct hbt_wr wr;
 
@@ -76,8 +79,9 @@ bool hbt_dispatch_accepted(void *master, int fd, const char *peer)
 	m->accepted++;
 	m->next_worker++;
 	w->handed++;
-	hbt_wr_init(&wr, 256);
+	hbt_wr_init(&wr, 8192);
 	hbt_wr_str(&wr, peer, strlen(peer));
+	hbt_wr_cstr(&wr, identity != NULL ? identity->name : NULL);
 	if (hbt_link_send(&w->link, HBT_IPC_CONN, 0, &wr, fd) != HALIBUT_OK)
 		log_error("%s: connection of %s dropped: out of memory",
 		          w->link.name, peer);

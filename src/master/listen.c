@@ -264,7 +264,8 @@ static void on_readable(evutil_socket_t unused, short what, void *arg)
 			                        "LimitNOFILE");
 			retry_after(ls, 100);
 		}
-		if (!ls->ops.accepted(ls->ops.arg, fd, peer))
+		if (!ls->ops.accepted(ls->ops.arg, fd, peer, l->text,
+		                      l->address))
 			return;
 	}
 }

@@ -30,10 +30,13 @@ int hbt_listen_bind(struct hbt_listen_address *a);
 
 struct hbt_listen_ops {
 	/*
-	 * A connection; the callee owns fd. peer is "address:port". False:
-	 * nobody can take another one, and the callee has paused.
+	 * A connection; the callee owns fd. peer is "address:port"; listen is
+	 * the setting that it came in by, NULL at a socket of systemd's, and
+	 * address what that is bound to. False: nobody can take another one,
+	 * and the callee has paused.
 	 */
-	bool (*accepted)(void *arg, int fd, const char *peer);
+	bool (*accepted)(void *arg, int fd, const char *peer,
+	                 const char *listen, const char *address);
 	void *arg;
 };
 

@@ -115,7 +115,8 @@ int hbt_drain_worker_drained(struct hbt_master *m, struct hbt_worker *w);
 void hbt_drain_worker_gone(struct hbt_master *m);
 
 /* dispatch.c: connections and calls to workers. */
-bool hbt_dispatch_accepted(void *master, int fd, const char *peer);
+bool hbt_dispatch_accepted(void *master, int fd, const char *peer,
+                           const char *listen, const char *address);
 struct hbt_link *hbt_dispatch_dialler(void *master, const char *url);
 struct hbt_link *hbt_dispatch_host(void *master);
 /* The status worker that is ready, or NULL. */

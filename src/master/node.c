@@ -127,27 +127,43 @@ static json_t *redis(const struct hbt_master *m)
 	return o;
 }
 
-/* The node's own certificates. */
-static json_t *certificate_list(const struct hbt_master *m)
+/* identity NULL: the usual one. */
+static json_t *certificate(const char *pem, const char *thumbprint,
+                           const char *identity)
 {
-	const char *pem = m->credentials.certificate_pem;
 	BIO *bio = BIO_new_mem_buf(pem, -1);
 	X509 *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL)
 	                         : NULL;
-	json_t *list = json_array(), *o = json_object();
+	json_t *o = json_object();
 	char *subject = cert != NULL ? hbt_cert_subject(cert) : NULL;
 	struct hbt_cert_facts facts;
 
 	hbt_cert_facts(cert, &facts);
-	set_text(o, "thumbprint", m->credentials.thumbprint);
+	set_text(o, "thumbprint", thumbprint);
+	set_text(o, "identity", identity);
 	set_text(o, "subject", subject);
 	set_text(o, "key_type", facts.key_type);
 	set_int(o, "key_bits", facts.key_bits);
 	set_time(o, "not_after", (time_t)(facts.not_after_ms / 1000));
-	json_array_append_new(list, o);
 	free(subject);
 	X509_free(cert);
 	BIO_free(bio);
+	return o;
+}
+
+/* The node's own certificates. */
+static json_t *certificate_list(const struct hbt_master *m)
+{
+	const struct hbt_credentials *c = &m->credentials;
+	json_t *list = json_array();
+
+	json_array_append_new(list, certificate(c->certificate_pem,
+	                                        c->thumbprint, NULL));
+	for (size_t i = 0; i < c->n_others; i++)
+		json_array_append_new(
+			list, certificate(c->others[i].fields.certificate_pem,
+		                          c->others[i].thumbprint,
+		                          c->others[i].fields.name));
 	return list;
 }
 

@@ -56,6 +56,7 @@ static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
 {
 	bool needs_key = kind == HBT_PEER_CONNECTION_WORKER;
 	const struct hbt_credentials *c = t->credentials;
+	struct hbt_identity_fields others[HBT_MAX_IDENTITIES];
 	const struct hbt_settings s = {
 		.index = index,
 		.node = t->cfg->node,
@@ -67,8 +68,12 @@ static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
 		.friendly_headers = (char *)t->friendly_headers,
 		.spool_directory = t->cfg->spool_directory,
 		.serves_clients = t->cfg->serves_clients,
+		.identities = others,
+		.n_identities = needs_key ? c->n_others : 0,
 	};
 
+	for (size_t i = 0; i < s.n_identities; i++)
+		others[i] = c->others[i].fields;
 	hbt_settings_put(wr, &s);
 }
 

@@ -184,7 +184,8 @@ static int copy_fields(struct hbt_endpoint_fields *to,
 	    dup_or_null(&to->proxy_user, from->proxy_user) != HALIBUT_OK ||
 	    dup_or_null(&to->proxy_password, from->proxy_password) !=
 	            HALIBUT_OK ||
-	    dup_or_null(&to->connect_host, from->connect_host) != HALIBUT_OK)
+	    dup_or_null(&to->connect_host, from->connect_host) != HALIBUT_OK ||
+	    dup_or_null(&to->identity, from->identity) != HALIBUT_OK)
 		return HALIBUT_ENOMEM;
 	return HALIBUT_OK;
 }

@@ -63,6 +63,47 @@ bool hbt_thumbprint_parse(const char *text, char out[HBT_THUMBPRINT_TEXT])
 	return false;
 }
 
+int hbt_thumbprints_parse(const char *text, char **out)
+{
+	char *copy = strdup(text), *save = NULL, *to;
+	int rc = HALIBUT_OK;
+
+	*out = to = malloc((strlen(text) / (HBT_THUMBPRINT_TEXT - 1) + 2) *
+	                   HBT_THUMBPRINT_TEXT);
+	if (copy == NULL || to == NULL)
+		rc = HALIBUT_ENOMEM;
+	for (char *one = rc == HALIBUT_OK ? strtok_r(copy, ",", &save) : NULL;
+	     rc == HALIBUT_OK && one != NULL;
+	     one = strtok_r(NULL, ",", &save)) {
+		if (to > *out)
+			*to++ = ',';
+		if (!hbt_thumbprint_parse(one, to))
+			rc = HALIBUT_EINVAL;
+		to += HBT_THUMBPRINT_TEXT - 1;
+	}
+	if (rc == HALIBUT_OK && to == *out)
+		rc = HALIBUT_EINVAL;
+	free(copy);
+	if (rc == HALIBUT_OK)
+		return rc;
+	free(*out);
+	*out = NULL;
+	return rc;
+}
+
+bool hbt_thumbprints_have(const char *list, const char *thumbprint)
+{
+	size_t len = strlen(thumbprint);
+
+	for (; list != NULL; list = strchr(list, ',')) {
+		list += *list == ',';
+		if (strncmp(list, thumbprint, len) == 0 &&
+		    (list[len] == '\0' || list[len] == ','))
+			return true;
+	}
+	return false;
+}
+
 const char *hbt_openssl_reason(void)
 {
 	unsigned long code = ERR_peek_last_error();

@@ -39,7 +39,7 @@ static int check_thumbprint(X509_STORE_CTX *store, void *arg)
 	if (check == NULL || check->thumbprint == NULL)
 		return 1;
 	hbt_thumbprint(cert, thumbprint);
-	if (strcmp(thumbprint, check->thumbprint) == 0)
+	if (hbt_thumbprints_have(check->thumbprint, thumbprint))
 		return 1;
 	if (check->refused == NULL && X509_up_ref(cert) == 1)
 		check->refused = cert;
@@ -195,6 +195,7 @@ void hbt_tls_free(struct hbt_tls **tls)
 {
 	if (*tls == NULL)
 		return;
+	hbt_tls_free_names(*tls);
 	SSL_CTX_free((*tls)->server);
 	SSL_CTX_free((*tls)->client);
 	SSL_CTX_free((*tls)->client_anonymous);

@@ -13,6 +13,7 @@ struct hbt_tls {
 	SSL_CTX *client;           /* with our certificate */
 	SSL_CTX *client_anonymous; /* without: discovery */
 	char thumbprint[HBT_THUMBPRINT_TEXT]; /* ours */
+	struct hbt_tls_name *names; /* who is shown another one; tls_names.c */
 };
 
 /*
@@ -32,6 +33,22 @@ void hbt_thumbprint(X509 *cert, char text[HBT_THUMBPRINT_TEXT]);
  * digits remain.
  */
 bool hbt_thumbprint_parse(const char *text, char out[HBT_THUMBPRINT_TEXT]);
+
+/*
+ * Several of them, with commas between: any of these is right. Malloced, in the
+ * same form; NULL with HALIBUT_EINVAL when one is none, HALIBUT_ENOMEM.
+ */
+int hbt_thumbprints_parse(const char *text, char **out);
+/* Is it in such a list? */
+bool hbt_thumbprints_have(const char *list, const char *thumbprint);
+
+/*
+ * Whoever dials tls by a server name (SNI) that pattern fits, a host or
+ * "*.suffix", is shown the certificate of other instead, which must live as
+ * long. The first one that fits counts. HALIBUT_ENOMEM.
+ */
+int hbt_tls_add_name(struct hbt_tls *tls, const char *pattern,
+                     struct hbt_tls *other);
 
 /*
  * A self-signed certificate as .NET makes them: RSA of bits, SHA-256,

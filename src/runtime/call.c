@@ -223,10 +223,15 @@ int halibut_call_add_stream(struct halibut_call *call,
 static int compose(struct halibut_call *call, struct halibut_error *err)
 {
 	struct hbt_limits limits = call->rt->limits;
+	const char *expected = call->endpoint.thumbprint;
+	/* The first, if any of several will do. */
+	char *thumbprint = expected != NULL
+	                           ? strndup(expected, HBT_THUMBPRINT_TEXT - 1)
+	                           : NULL;
 	struct hbt_request_parts parts = {
 		.activity_id = hbt_guid_new(),
 		.destination = call->endpoint.url,
-		.thumbprint = call->endpoint.thumbprint,
+		.thumbprint = thumbprint,
 		.limits = &limits,
 		.service = call->service,
 		.method = call->method,
@@ -249,6 +254,7 @@ static int compose(struct halibut_call *call, struct halibut_error *err)
 	else
 		hbt_error_set(err, rc, "the request cannot be composed");
 	bson_destroy(&doc);
+	free(thumbprint);
 	free(id);
 	return rc;
 }

@@ -243,7 +243,9 @@ static void attempt(struct outcall *oc)
 		return;
 	}
 	oc->d->dialled++;
-	if (hbt_exchange_dial(&oc->ex, oc->d->env, oc->d->dns, oc->d->tls,
+	if (hbt_exchange_dial(&oc->ex, oc->d->env, oc->d->dns,
+	                      oc->endpoint.tls != NULL ? oc->endpoint.tls
+	                                               : oc->d->tls,
 	                      &dial, NULL, &exchange_ops, oc) != 0) {
 		hbt_error_set(&err, HALIBUT_ENOMEM, "out of memory");
 		fail(oc, &err, false);
@@ -360,7 +362,8 @@ static bool same_endpoint(const struct hbt_endpoint *a,
 	const char *ta = a->thumbprint ? a->thumbprint : "";
 	const char *tb = b->thumbprint ? b->thumbprint : "";
 
-	return strcmp(a->key, b->key) == 0 && strcmp(ta, tb) == 0;
+	return strcmp(a->key, b->key) == 0 && strcmp(ta, tb) == 0 &&
+	       a->tls == b->tls;
 }
 
 void hbt_dialler_disconnect(struct hbt_dialler *d, const struct hbt_endpoint *e)

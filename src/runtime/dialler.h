@@ -15,7 +15,8 @@ struct hbt_endpoint {
 	char *key;        /* hbt_uri_key(url) */
 	char *host;
 	uint16_t port;
-	char *thumbprint; /* upper case; NULL: any certificate */
+	char *thumbprint; /* as hbt_thumbprints_parse(); NULL: any certificate */
+	struct hbt_tls *tls; /* borrowed: with our certificate; NULL: the usual */
 	char *proxy_host; /* NULL: none */
 	uint16_t proxy_port;
 	char *proxy_user, *proxy_password;

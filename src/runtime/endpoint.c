@@ -9,18 +9,17 @@
 static int check_thumbprint(struct hbt_endpoint *e, const char *thumbprint,
                             struct halibut_error *err)
 {
-	char text[HBT_THUMBPRINT_TEXT];
+	int rc;
 
 	if (thumbprint == NULL)
 		return 0;
-	if (!hbt_thumbprint_parse(thumbprint, text))
-		return hbt_error_set(err, HALIBUT_EINVAL,
+	rc = hbt_thumbprints_parse(thumbprint, &e->thumbprint);
+	if (rc == HALIBUT_EINVAL)
+		return hbt_error_set(err, rc,
 		                     "'%s' is not a thumbprint: 40 hexadecimal "
 		                     "digits are expected",
 		                     thumbprint);
-	if ((e->thumbprint = strdup(text)) == NULL)
-		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
-	return 0;
+	return rc == HALIBUT_OK ? rc : hbt_error_set(err, rc, "out of memory");
 }
 
 int hbt_endpoint_init(struct hbt_endpoint *e, const char *url,
@@ -73,6 +72,7 @@ int hbt_endpoint_copy(struct hbt_endpoint *to, const struct hbt_endpoint *from)
 	rc |= dup_or_null(&to->key, from->key);
 	rc |= dup_or_null(&to->host, from->host);
 	rc |= dup_or_null(&to->thumbprint, from->thumbprint);
+	to->tls = from->tls;
 	rc |= dup_or_null(&to->proxy_host, from->proxy_host);
 	rc |= dup_or_null(&to->proxy_user, from->proxy_user);
 	rc |= dup_or_null(&to->proxy_password, from->proxy_password);

@@ -143,7 +143,9 @@ static void dial(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (p->series_ms == 0)
 		p->series_ms = hbt_now_ms();
-	if (hbt_exchange_dial(&p->ex, p->env, p->dns, p->tls, &d,
+	if (hbt_exchange_dial(&p->ex, p->env, p->dns,
+	                      p->endpoint.tls != NULL ? p->endpoint.tls : p->tls,
+	                      &d,
 	                      p->subscription, &exchange_ops, p) != 0) {
 		dial_later(p, NULL);
 		return;

@@ -39,13 +39,13 @@ struct hbt_pool {
 	struct event *trimmer; /* pending while there is a surplus */
 };
 
-/* Base URI, thumbprint and proxy, all five fields: 1.6. */
+/* Base URI, thumbprint and proxy, all five fields: 1.6; and who we are. */
 static char *pool_key(const struct hbt_endpoint *e)
 {
 	char *key;
 	int n;
 
-	n = asprintf(&key, "%s\n%s\n%s\n%u\n%s\n%s", e->key,
+	n = asprintf(&key, "%p\n%s\n%s\n%s\n%u\n%s\n%s", (void *)e->tls, e->key,
 	             e->thumbprint ? e->thumbprint : "",
 	             e->proxy_host ? e->proxy_host : "", e->proxy_port,
 	             e->proxy_user ? e->proxy_user : "",

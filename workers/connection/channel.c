@@ -24,13 +24,64 @@ static const char **split_lines(char *text)
 	return lines;
 }
 
-static void forget_key(struct hbt_settings *s)
+static void forget_key(char **key)
 {
-	if (s->key_pem == NULL)
+	if (*key == NULL)
 		return;
-	explicit_bzero(s->key_pem, strlen(s->key_pem));
-	free(s->key_pem);
-	s->key_pem = NULL;
+	explicit_bzero(*key, strlen(*key));
+	free(*key);
+	*key = NULL;
+}
+
+static void forget_keys(struct hbt_settings *s)
+{
+	forget_key(&s->key_pem);
+	for (size_t i = 0; i < s->n_identities; i++)
+		forget_key(&s->identities[i].key_pem);
+}
+
+static int add_names(struct hbt_tls *tls, char *patterns, struct hbt_tls *other)
+{
+	char *save = NULL;
+	int rc = 0;
+
+	if (patterns == NULL)
+		return 0;
+	for (char *one = strtok_r(patterns, "\n", &save);
+	     rc == 0 && one != NULL; one = strtok_r(NULL, "\n", &save))
+		rc = hbt_tls_add_name(tls, one, other);
+	return rc;
+}
+
+/* All of ours. Who is shown which: by the address it came in at, else by the
+ * name that it asks for. */
+static int make_certificates(struct worker *w, struct halibut_error *err)
+{
+	struct hbt_settings *s = &w->settings;
+	int rc = hbt_tls_new(&w->tls, s->certificate_pem, s->key_pem, err);
+
+	w->identities = calloc(s->n_identities + 1, sizeof(*w->identities));
+	if (w->identities == NULL)
+		rc = HALIBUT_ENOMEM;
+	for (size_t i = 0; rc == 0 && i < s->n_identities; i++) {
+		struct hbt_identity_fields *one = &s->identities[i];
+
+		rc = hbt_tls_new(&w->identities[i], one->certificate_pem,
+		                 one->key_pem, err);
+		if (rc == 0)
+			rc = add_names(w->tls, one->server_names,
+			               w->identities[i]);
+	}
+	forget_keys(s);
+	return rc;
+}
+
+struct hbt_tls *worker_identity(struct worker *w, const char *name)
+{
+	for (size_t i = 0; i < w->settings.n_identities; i++)
+		if (strcmp(w->settings.identities[i].name, name) == 0)
+			return w->identities[i];
+	return NULL;
 }
 
 static int apply_settings(struct worker *w, struct halibut_error *err)
@@ -38,8 +89,7 @@ static int apply_settings(struct worker *w, struct halibut_error *err)
 	struct hbt_settings *s = &w->settings;
 	int rc;
 
-	rc = hbt_tls_new(&w->tls, s->certificate_pem, s->key_pem, err);
-	forget_key(s);
+	rc = make_certificates(w, err);
 	if (rc == 0 && (rc = hbt_exchange_env_init(&w->env, w->base,
 	                                           &s->limits)) == 0) {
 		w->env.friendly_page = s->friendly_page;
@@ -174,7 +224,7 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		on_trust(w, &r);
 		break;
 	case HBT_IPC_CONN:
-		incoming_connection(w, hbt_ipc_take_fd(msg));
+		incoming_connection(w, hbt_ipc_take_fd(msg), &r);
 		break;
 	case HBT_IPC_POLLS:
 		if (!w->draining)
@@ -246,9 +296,13 @@ void worker_fini(struct worker *w)
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
 	hbt_trust_set_free(&w->trust);
+	for (size_t i = 0; w->identities != NULL && i < w->settings.n_identities;
+	     i++)
+		hbt_tls_free(&w->identities[i]);
+	free(w->identities);
 	hbt_tls_free(&w->tls);
 	free(w->headers);
-	forget_key(&w->settings);
+	forget_keys(&w->settings);
 	hbt_settings_fini(&w->settings);
 	if (w->dns != NULL)
 		evdns_base_free(w->dns, 0);

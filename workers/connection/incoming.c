@@ -340,7 +340,19 @@ static const struct hbt_accepted_ops accepted_ops = {
 	.closed = closed,
 };
 
-void incoming_connection(struct worker *w, int fd)
+/* What it is shown: of that section, or the usual certificate. */
+static struct hbt_tls *certificate_for(struct worker *w, struct hbt_rd *r)
+{
+	struct hbt_str peer = hbt_rd_str(r);
+	char *name = hbt_rd_strdup(r);
+	struct hbt_tls *tls = name != NULL ? worker_identity(w, name) : NULL;
+
+	(void)peer;
+	free(name);
+	return tls != NULL ? tls : w->tls;
+}
+
+void incoming_connection(struct worker *w, int fd, struct hbt_rd *r)
 {
 	struct hbt_accepted *a;
 
@@ -354,8 +366,8 @@ void incoming_connection(struct worker *w, int fd)
 		evutil_closesocket(fd);
 		return;
 	}
-	if (hbt_accepted_new(&a, &w->env, w->tls, fd, &accepted_ops,
-	                     &inlet_ops, w) != 0) {
+	if (hbt_accepted_new(&a, &w->env, certificate_for(w, r), fd,
+	                     &accepted_ops, &inlet_ops, w) != 0) {
 		log_error("a connection was dropped: out of memory");
 		return;
 	}

@@ -184,7 +184,15 @@ int worker_endpoint(struct worker *w, struct hbt_endpoint *e,
 	e->proxy_password = move_text(&f->proxy_password);
 	e->connect_host = move_text(&f->connect_host);
 	e->connect_port = f->connect_port;
-	return 0;
+	if (f->identity == NULL)
+		return 0;
+	if ((e->tls = worker_identity(w, f->identity)) != NULL)
+		return 0;
+	hbt_endpoint_fini(e);
+	return hbt_error_set(err, HALIBUT_EINVAL,
+	                     "%s is to be dialled as identity \"%s\", which "
+	                     "this gateway does not have",
+	                     f->url, f->identity);
 }
 
 static void to_service(struct worker *w, struct carried *c,

@@ -56,6 +56,7 @@ struct worker {
 	struct hbt_settings settings;
 	const char **headers; /* lines of settings.friendly_headers */
 	struct hbt_tls *tls;
+	struct hbt_tls **identities; /* of settings.identities, in that order */
 	struct hbt_exchange_env env;
 	struct hbt_trust_set *trust;
 	struct hbt_dialler *dialler;
@@ -83,8 +84,12 @@ void worker_fini(struct worker *w);
 void worker_tell(struct worker *w, uint16_t type, uint32_t id,
                  const struct hbt_wr *body, int fd);
 
+/* The certificate of a section identity; NULL: there is no such one. */
+struct hbt_tls *worker_identity(struct worker *w, const char *name);
+
 /* incoming.c */
-void incoming_connection(struct worker *w, int fd);
+/* r: the body of CONN. */
+void incoming_connection(struct worker *w, int fd, struct hbt_rd *r);
 void incoming_polls(struct worker *w, struct hbt_rd *r);
 void incoming_subscribed(struct worker *w, uint32_t id, bool allowed);
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg);

@@ -187,6 +187,10 @@ static void a_program_comes_back(void **state)
 
 static void settings_come_back(void **state)
 {
+	struct hbt_identity_fields identities[] = {
+		{mutable("old"), mutable("c"), mutable("k"), NULL},
+		{mutable("new"), mutable("d"), mutable("l"), mutable("a\nb")},
+	};
 	struct hbt_settings in = {
 		.index = 7,
 		.node = mutable("node-1"),
@@ -196,6 +200,8 @@ static void settings_come_back(void **state)
 		.friendly_headers = mutable("A: b\nC: d"),
 		.spool_directory = mutable("/var/tmp"),
 		.serves_clients = 1,
+		.identities = identities,
+		.n_identities = 2,
 	};
 	struct hbt_settings out;
 	struct hbt_rd r;
@@ -219,6 +225,11 @@ static void settings_come_back(void **state)
 	assert_string_equal(out.friendly_headers, "A: b\nC: d");
 	assert_string_equal(out.spool_directory, "/var/tmp");
 	assert_int_equal(out.serves_clients, 1);
+	assert_int_equal(out.n_identities, 2);
+	assert_string_equal(out.identities[0].name, "old");
+	assert_null(out.identities[0].server_names);
+	assert_string_equal(out.identities[1].key_pem, "l");
+	assert_string_equal(out.identities[1].server_names, "a\nb");
 	assert_int_equal(out.limits.max_message_bytes, (size_t)3 << 32);
 	assert_int_equal(out.limits.polling_reconnect_max_ms, -5);
 	assert_int_equal(out.limits.retry_count_limit, -6);

@@ -25,9 +25,13 @@ struct fixture {
 	char log[2048];
 };
 
-static bool on_accepted(void *arg, int fd, const char *peer)
+static bool on_accepted(void *arg, int fd, const char *peer,
+                        const char *listen, const char *address)
 {
 	struct fixture *f = arg;
+
+	assert_non_null(listen);
+	assert_non_null(address);
 
 	close(fd);
 	f->accepted++;

@@ -189,6 +189,36 @@ static void thumbprints_are_normalised(void **state)
 		"G6F35047CE8B000CF4C671819A2DD1AFCDE3403D", out));
 }
 
+static void a_list_of_thumbprints_has_its_members(void **state)
+{
+	static const char a[] = "0123456789ABCDEF0123456789ABCDEF01234567";
+	static const char b[] = "76543210FEDCBA9876543210FEDCBA9876543210";
+	char text[200], *list;
+
+	(void)state;
+	snprintf(text, sizeof(text), " 01:23:45:67:89:ab:cd:ef:01:23:45:67:89:"
+	         "ab:cd:ef:01:23:45:67, %s", b);
+	assert_int_equal(hbt_thumbprints_parse(text, &list), HALIBUT_OK);
+	assert_int_equal(strlen(list), 81);
+	assert_true(hbt_thumbprints_have(list, a));
+	assert_true(hbt_thumbprints_have(list, b));
+	assert_false(hbt_thumbprints_have(
+		list, "3456789ABCDEF0123456789ABCDEF01234567,76"));
+	assert_false(hbt_thumbprints_have(list, "0123"));
+	free(list);
+	assert_int_equal(hbt_thumbprints_parse(a, &list), HALIBUT_OK);
+	assert_string_equal(list, a);
+	free(list);
+	assert_int_equal(hbt_thumbprints_parse("", &list), HALIBUT_EINVAL);
+	assert_null(list);
+	snprintf(text, sizeof(text), "%s,x", a);
+	assert_int_equal(hbt_thumbprints_parse(text, &list), HALIBUT_EINVAL);
+	assert_null(list);
+	memset(text, ',', 199);
+	text[199] = '\0';
+	assert_int_equal(hbt_thumbprints_parse(text, &list), HALIBUT_EINVAL);
+}
+
 static void a_pem_file_is_taken_apart(void **state)
 {
 	char *both = NULL, *cert = NULL, *key = NULL;
@@ -336,6 +366,7 @@ int main(void)
 		cmocka_unit_test(a_text_that_is_no_certificate_is_refused),
 		cmocka_unit_test(an_old_certificate_can_be_used),
 		cmocka_unit_test(thumbprints_are_normalised),
+		cmocka_unit_test(a_list_of_thumbprints_has_its_members),
 		cmocka_unit_test(a_pem_file_is_taken_apart),
 		cmocka_unit_test(an_encrypted_pem_key_needs_its_password),
 		cmocka_unit_test(a_pkcs12_file_is_read),

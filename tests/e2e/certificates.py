@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Old and new certificates side by side: by the address, by the name that is
+asked for, by endpoint and polled server; and peers with several thumbprints.
+"""
+import hashlib
+import os
+import shutil
+import socket
+import ssl
+import sys
+
+import gateway as g
+from gateway import Certificate, Client, Node, Poller, ctl, until
+
+
+def reload(node):
+    done = ctl("reload", "--socket", node.control)
+    assert done.returncode == 0, done.stderr
+
+
+def shown(port, name=None):
+    """The thumbprint of what a gateway shows to who dials it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), g.PATIENCE) as raw:
+        with context.wrap_socket(raw, server_hostname=name) as tls:
+            return hashlib.sha1(tls.getpeercert(True)).hexdigest().upper()
+
+
+def old(more=""):
+    return (f'identity "old" {{\n certificate = '
+            f'"{Certificate.get("old").path}"\n{more}\n}}\n')
+
+
+def thumbprint(name):
+    return Certificate.get(name).thumbprint
+
+
+def ports(node):
+    return [int(a.rsplit(":", 1)[1]) for a in node.status()["listen"]]
+
+
+def test_an_address_of_its_own_shows_the_old_one():
+    node = Node(old('listen = {"127.0.0.1:0"}').replace("127.0.0.1:0",
+                                                         "[::1]:0"))
+    new_port, old_port = ports(node)
+    assert shown(new_port) == thumbprint("gateway")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("::1", old_port), g.PATIENCE) as raw:
+        with context.wrap_socket(raw) as tls:
+            assert hashlib.sha1(tls.getpeercert(True)).hexdigest().upper() \
+                == thumbprint("old")
+    node.stop()
+
+
+def test_a_name_shows_the_old_one():
+    node = Node(old('server_names = {"old.example.com", "*.old.example.com"}'))
+    for name, expected in ((None, "gateway"), ("new.example.com", "gateway"),
+                           ("old.example.com", "old"),
+                           ("OLD.example.com", "old"),
+                           ("a.old.example.com", "old"),
+                           ("b.a.old.example.com", "gateway")):
+        assert shown(node.port, name) == thumbprint(expected), name
+    own = {c["thumbprint"]: c["identity"]
+           for c in node.status()["certificates"]}
+    assert own == {thumbprint("gateway"): None, thumbprint("old"): "old"}, own
+    node.stop()
+
+
+def service(trust):
+    return Node('service "IEchoService" { command = '
+                f'"{sys.executable} {g.ECHO}" }}\n', trust=trust)
+
+
+def hello(node, url):
+    done = node.call(url, "IEchoService", "SayHello", '"World"')
+    assert done.returncode == 0 and b"World" in done.stdout, done
+
+
+def test_a_service_that_trusts_the_old_one_alone_is_dialled_with_that():
+    behind = service(("old",))
+    url = f"https://127.0.0.1:{behind.port}"
+    node = Node(old() + f'endpoint "{url}" {{\n identity = "old"\n'
+                f' thumbprint = "{behind.certificate.thumbprint}"\n}}\n')
+    hello(node, url)
+    hello(node, url)
+    node.stop()
+    behind.stop()
+
+
+def test_a_server_is_polled_with_the_old_one():
+    server = Node("polling_queue_wait_timeout = 300ms\n", trust=("old",))
+    node = Node(old() + f'''
+service "IEchoService" {{ command = "{sys.executable} {g.ECHO}" }}
+poll "https://127.0.0.1:{server.port}" {{
+  identity = "old"
+  thumbprint = "{server.certificate.thumbprint}"
+  subscription = "poll://hosted/"
+}}
+''')
+    server.wait_idle_poller("poll://hosted/")
+    hello(server, "poll://hosted/")
+    node.stop()
+    server.stop()
+
+
+def test_of_several_thumbprints_any_will_do():
+    behind = service(("gateway",))
+    path = os.path.join(behind.dir, "node.pem")
+    shutil.copy(behind.certificate.path, path)
+    behind.base = behind.base.replace(behind.certificate.path, path)
+    extra = ('service "IEchoService" { command = '
+             f'"{sys.executable} {g.ECHO}" }}\n')
+    behind.write_conf(extra)
+    reload(behind)
+    url = f"https://127.0.0.1:{behind.port}"
+    node = Node(f'endpoint "{url}" {{\n thumbprint = '
+                f'{{"{thumbprint("other")}", '
+                f'"{behind.certificate.thumbprint}"}}\n}}\n')
+    hello(node, url)
+    shutil.copy(Certificate.get("other").path, path)
+    reload(behind)
+    until(lambda: shown(behind.port) == thumbprint("other"), "it has changed")
+    hello(node, url)
+    node.write_conf(f'endpoint "{url}" {{\n thumbprint = '
+                    f'"{thumbprint("peer")}"\n}}\n')
+    reload(node)
+    done = node.call(url, "IEchoService", "SayHello", '"World"')
+    assert done.returncode != 0 and b"unexpected" in done.stderr, done
+    node.stop()
+    behind.stop()
+
+
+def test_a_rotation_from_the_first_step_to_the_last():
+    """As docs/certificates.md has it: nobody is left out on the way."""
+    node = Node()
+    path = os.path.join(node.dir, "node.pem")
+    shutil.copy(node.certificate.path, path)
+    base = node.base.replace(node.certificate.path, path)
+    node.base = base
+    node.write_conf("")
+    reload(node)
+    # The new one is there, for those who ask for it by name.
+    node.write_conf('identity "next" {\n certificate = '
+                    f'"{Certificate.get("next").path}"\n'
+                    ' server_names = {"next.example.com"}\n}\n')
+    reload(node)
+    until(lambda: shown(node.port, "next.example.com") == thumbprint("next"),
+          "the new one by name")
+    assert shown(node.port) == thumbprint("gateway")
+    # It is the usual one, and the old one by name.
+    shutil.copy(Certificate.get("next").path, path)
+    node.write_conf('identity "old" {\n certificate = '
+                    f'"{node.certificate.path}"\n'
+                    ' server_names = {"old.example.com"}\n}\n')
+    reload(node)
+    until(lambda: shown(node.port) == thumbprint("next"), "the new one")
+    assert shown(node.port, "old.example.com") == thumbprint("gateway")
+    # The old one is gone.
+    node.write_conf("")
+    reload(node)
+    until(lambda: shown(node.port, "old.example.com") == thumbprint("next"),
+          "the new one alone")
+    node.stop()
+
+
+def test_mistakes_are_told():
+    node = Node()
+    for text, words in (
+            ('identity "a" { }', "needs certificate"),
+            ('identity "a" { certificate = "/nowhere" }',
+             'identity "a": there is no certificate'),
+            ('identity "a" { certificate = "x" '
+             'server_names = {"a b"} }', "is no host name"),
+            ('identity "a" { certificate = "x" listen = {"x"} }', "listen"),
+            ('endpoint "https://x:1" { identity = "b" thumbprint = '
+             f'"{thumbprint("peer")}" }}', 'no section identity "b"')):
+        node.write_conf(text.replace(" server_names", "\nserver_names")
+                        .replace(" listen =", "\nlisten =")
+                        .replace(" thumbprint =", "\nthumbprint =") + "\n")
+        done = ctl("reload", "--socket", node.control)
+        assert done.returncode != 0 and words in done.stderr.decode(), done
+    Client(node).close()
+    node.stop()
+
+
+if __name__ == "__main__":
+    g.main([v for k, v in list(globals().items()) if k.startswith("test_")])
