@@ -20,7 +20,7 @@ struct vector {
 	struct bytes stored, wire;
 };
 
-static struct vector vectors[16];
+static struct vector vectors[32];
 static size_t n_vectors;
 static json_t *file;
 
