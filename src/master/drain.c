@@ -19,6 +19,9 @@
 #define TICK_MS 100
 /* For what is left to do after the last call. */
 #define LAST_STEPS_MS 10000
+/* For the queue worker, when the others were ended: its nodes have to hear what
+ * became of the calls that were carried here. */
+#define LAST_WORDS_MS 5000
 /* How often systemd hears that a stop without deadline goes on. */
 #define EXTEND_MS 5000
 
@@ -178,11 +181,20 @@ static int start_ticking(struct hbt_master *m)
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
+	static const char why[] = "it did not stop within stop_timeout";
+	const struct timeval last_words = span(LAST_WORDS_MS);
 	struct hbt_master *m = arg;
 
 	(void)fd;
 	(void)what;
-	hbt_workers_kill_all(m->workers, "it did not stop within stop_timeout");
+	if (m->past_deadline ||
+	    hbt_workers_left(m->workers, HBT_PEER_QUEUE_WORKER) == 0) {
+		hbt_workers_kill_all(m->workers, why);
+		return;
+	}
+	m->past_deadline = true;
+	event_add(m->stop_timer, &last_words);
+	hbt_workers_kill_but(m->workers, HBT_PEER_QUEUE_WORKER, why);
 }
 
 static void begin_draining(struct hbt_master *m)

@@ -72,7 +72,7 @@ struct hbt_master {
 
 	/* drain.c's */
 	struct event *delay_timer, *stop_timer, *drain_timer;
-	bool has_deadline, queues_stopped;
+	bool has_deadline, past_deadline, queues_stopped;
 	int64_t stage_ms, extended_ms;
 
 	char node_id[HBT_GUID_TEXT]; /* of this start, for other nodes */

@@ -618,17 +618,27 @@ void hbt_workers_stop(struct hbt_workers *ws, enum hbt_peer_kind kind,
 			stop(ws->v[i], how, spread_ms);
 }
 
+static void kill_for_good(struct hbt_worker *w, const char *why)
+{
+	w->all->stopping[w->link.kind] = true;
+	if (w->state == WORKER_RESTING)
+		set_gone(w);
+	else if (w->state != WORKER_GONE)
+		lose(w, why);
+}
+
+void hbt_workers_kill_but(struct hbt_workers *ws, enum hbt_peer_kind kind,
+                          const char *why)
+{
+	for (size_t i = 0; i < ws->n; i++)
+		if (ws->v[i]->link.kind != kind)
+			kill_for_good(ws->v[i], why);
+}
+
 void hbt_workers_kill_all(struct hbt_workers *ws, const char *why)
 {
-	for (size_t i = 0; i < ws->n; i++) {
-		struct hbt_worker *w = ws->v[i];
-
-		ws->stopping[w->link.kind] = true;
-		if (w->state == WORKER_RESTING)
-			set_gone(w);
-		else if (w->state != WORKER_GONE)
-			lose(w, why);
-	}
+	for (size_t i = 0; i < ws->n; i++)
+		kill_for_good(ws->v[i], why);
 }
 
 int hbt_workers_new(struct hbt_workers **out, struct event_base *base,

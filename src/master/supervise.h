@@ -101,6 +101,9 @@ void hbt_worker_stop_on(struct hbt_worker *w, enum hbt_stop how,
                         int64_t spread_ms);
 /* SIGKILL for all that are still there; why is for the log. */
 void hbt_workers_kill_all(struct hbt_workers *ws, const char *why);
+/* For those of other kinds: none of them is started again. */
+void hbt_workers_kill_but(struct hbt_workers *ws, enum hbt_peer_kind kind,
+                          const char *why);
 
 /* In order of addition; NULL behind the last one. */
 struct hbt_worker *hbt_workers_at(const struct hbt_workers *ws, size_t i);

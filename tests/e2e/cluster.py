@@ -179,6 +179,26 @@ def test_a_node_that_stops_finishes_what_it_carries():
     c.stop()
 
 
+def test_a_node_that_gives_up_while_it_stops_tells_callers_elsewhere():
+    c = Cluster(extra="stop_timeout = 1s\n")
+    a, b = c.nodes
+    p = Poller(a, "poll://drain")
+    a.wait_idle_poller("poll://drain/")
+    client = Client(b)
+    client.start("poll://drain/", "IAny", "Echo", "x")
+    p.take()
+    a.process.send_signal(signal.SIGTERM)
+    reply, _ = client.finish()
+    # Without that the caller waits for heart beats, a minute.
+    assert reply["error"]["message"].startswith(
+        "The request was abandoned, possibly because the node processing"), \
+        reply
+    assert "may have executed it" in reply["error"]["details"], reply
+    assert a.process.wait(20) == 0
+    until(lambda: c.redis.keys() == [], f"nothing left: {c.redis.keys()}")
+    c.stop()
+
+
 def test_a_node_that_stops_waits_for_what_another_one_executes():
     c = Cluster()
     a, b = c.nodes

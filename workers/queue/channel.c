@@ -142,10 +142,14 @@ static void on_stop(struct worker *w, uint8_t how)
 }
 
 /* Some of a message may still be on its way when its call is over: from a
- * store through a spool into a pipe. */
+ * store through a spool into a pipe, or a response into Redis. */
 static bool is_under_way(const struct worker *w)
 {
-	return enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
+	struct hbt_redis_node_state redis = {.receiving = 0};
+
+	if (w->ready)
+		hbt_redis_node_state(w->setup->node, &redis);
+	return redis.receiving > 0 || enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
 	       hbt_spool_bytes() > 0 || hbt_ipc_unsent(w->ipc) > 0;
 }
 

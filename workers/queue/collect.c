@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/timespan.h"
+#include "queue/redis_errors.h"
 #include "worker.h"
 
 /* Without these uthash ends the process when memory is short. */
@@ -300,6 +301,11 @@ static int on_fail(struct credit *c, struct hbt_ipc_msg *msg)
 	}
 	hbt_ipc_error_get(&r, &err);
 	rc = hbt_rd_finish(&r);
+	/* Its time to finish was over: what the original's nodes say then, so
+	 * that its callers know that they may try again. */
+	if (rc == HALIBUT_OK && err.status == HALIBUT_EWORKER &&
+	    c->w->draining)
+		hbt_redis_error(&err, HBT_REDIS_ABANDONED, "", err.message);
 	if (rc == HALIBUT_OK && err.status != HALIBUT_OK)
 		hbt_pending_fail(finish(c), &err);
 	else
