@@ -252,8 +252,9 @@ bool hbt_page_has_room(const struct hbt_page *p);
 /* Texts longer than a KiB are cut, but for that of a NODE. A lack of memory
  * sticks. */
 void hbt_page_add(struct hbt_page *p, const void *row);
-/* Sends ROWS: u8 ok, u64 next, u32 n, n rows. next is where to go on, 0: this is the last page. Without
- * memory ok is 0. The page is finished in any case. */
+/* Sends ROWS: u8 ok, u64 next, u32 n, n rows. next is where to go on, 0: this
+ * is the last page. Without memory ok is 0. The page is finished in any
+ * case. */
 int hbt_page_send(struct hbt_page *p, struct hbt_ipc *ipc, uint32_t id,
                   uint64_t next);
 /* There is no such table, or nobody who has it. */

@@ -100,10 +100,11 @@ static struct hbt_exchange *unlink_idle(struct idle *i)
 	return ex;
 }
 
-static void end(struct idle *i)
+static void end(struct idle *i, const char *why)
 {
 	struct hbt_exchange *ex = unlink_idle(i);
 
+	hbt_exchange_explain(ex, why);
 	hbt_exchange_finish(&ex);
 }
 
@@ -115,7 +116,7 @@ static void idle_closed(void *arg, const struct halibut_error *err)
 	log_debug("pooled connection to %s closed: %s",
 	          hbt_conn_peer_address(hbt_exchange_conn(i->ex)),
 	          err->message ? err->message : "by the service");
-	end(i);
+	end(i, NULL);
 }
 
 static const struct hbt_exchange_ops idle_ops = {.closed = idle_closed};
@@ -129,7 +130,7 @@ static bool trim_bucket(struct bucket *b, int64_t now)
 		i = TAILQ_FIRST(&b->idle);
 		if (now - i->since_ms < SURPLUS_MS)
 			return true;
-		end(i);
+		end(i, "enough idle connections to the service are kept");
 	}
 	return false;
 }
@@ -218,7 +219,7 @@ static void clear_bucket(struct bucket *b)
 	size_t n = b->n; /* the last end() frees b */
 
 	while (n-- > 0)
-		end(TAILQ_FIRST(&b->idle));
+		end(TAILQ_FIRST(&b->idle), "it is not kept idle any longer");
 }
 
 void hbt_pool_clear(struct hbt_pool *pool, const struct hbt_endpoint *e)

@@ -82,11 +82,13 @@ static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now,
 		return true;
 	}
 	if (may_bring(a) && now - d->since_ms >= PATIENCE_MS) {
+		hbt_exchange_explain(a->ex, "this process stops");
 		hbt_accepted_finish(a);
 		return true;
 	}
 	if (d->everything && d->pollers_ended < due && is_idle_poller(a, now)) {
 		d->pollers_ended++;
+		hbt_exchange_explain(a->ex, "this process stops");
 		hbt_accepted_finish(a);
 		return true;
 	}

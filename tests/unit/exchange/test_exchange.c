@@ -1128,6 +1128,119 @@ static void idle_connections_end_in_good_order_others_at_once(void **state)
 	WAIT(&o->peer, o->peer.at_end);
 }
 
+/* ---- What others can see of it ---- */
+
+static void an_exchange_shows_the_call_that_it_carries(void **state)
+{
+	struct owner *o = *state;
+	struct hbt_exchange_facts f;
+	uint64_t at = 0;
+
+	as_polled(o);
+	WAIT(&o->peer, o->ready == 1);
+	hbt_exchange_facts(o->ex, &f);
+	assert_int_equal(f.role, HBT_ROLE_FEED_SUBSCRIBER);
+	assert_int_equal(f.id, hbt_exchange_id(o->ex));
+	assert_true(f.is_known);
+	assert_string_equal(f.subscription, "poll://sq-test/");
+	assert_string_equal(f.state, "idle");
+	assert_null(f.activity);
+	assert_null(f.url);
+	assert_int_equal(hbt_exchange_phase(o->ex), HBT_EXCHANGE_BEFORE);
+	ask(o, plain_request);
+	hears(o, plain_request);
+	WAIT_STATE(o, "waits for a message");
+	hbt_exchange_facts(o->ex, &f);
+	assert_non_null(f.activity);
+	assert_memory_equal(f.activity, &plain_request->env.activity_id,
+	                    sizeof(*f.activity));
+	assert_int_equal(f.idle_ms, 0);
+	assert_int_equal(f.calls, 0);
+	assert_int_equal(hbt_exchange_phase(o->ex), HBT_EXCHANGE_AWAITING);
+	says(o, plain_response);
+	WAIT(&o->peer, o->ends == 1);
+	hbt_exchange_facts(o->ex, &f);
+	assert_null(f.activity);
+	assert_int_equal(f.calls, 1);
+	assert_int_equal(f.messages_in, 1);
+	assert_int_equal(f.messages_out, 1);
+	assert_ptr_equal(hbt_slots_next(&o->env.all, &at), o->ex);
+	assert_null(hbt_slots_next(&o->env.all, &at));
+}
+
+static void a_stranger_is_not_known(void **state)
+{
+	struct owner *o = *state;
+	struct hbt_exchange_facts f;
+
+	start_accepting(o);
+	WAIT_STATE(o, "waits for the peer to open");
+	hbt_exchange_facts(o->ex, &f);
+	assert_int_equal(f.role, HBT_ROLE_ACCEPTED);
+	assert_false(f.is_known);
+}
+
+static char ended_why[256];
+static int n_ended;
+
+static void keep_end(void *arg, const struct hbt_exchange *ex, const char *why)
+{
+	(void)arg;
+	assert_non_null(hbt_exchange_conn(ex));
+	snprintf(ended_why, sizeof(ended_why), "%s", why);
+	n_ended++;
+}
+
+/* Ends what is there, and begins anew. */
+static void expect_end(struct owner *o, const char *why)
+{
+	hbt_exchange_free(&o->ex);
+	assert_int_equal(n_ended, 1);
+	if (strstr(ended_why, why) == NULL)
+		fail_msg("it ended because \"%s\", not \"%s\"", ended_why,
+		         why);
+	assert_int_equal(o->env.all.used, 0);
+	owner_fini(o);
+	owner_init(o);
+	o->env.ended = keep_end;
+	n_ended = 0;
+}
+
+static void whoever_wants_to_know_hears_why_an_exchange_ended(void **state)
+{
+	struct owner *o = *state;
+
+	o->env.ended = keep_end;
+	n_ended = 0;
+	as_polled(o);
+	WAIT(&o->peer, o->ready == 1);
+	peer_says_text(&o->peer, END);
+	WAIT_CLOSED(o);
+	expect_end(o, "the peer ended it");
+	as_client(o);
+	peer_says_text(&o->peer, "nonsense");
+	WAIT_CLOSED(o);
+	expect_end(o, "spoke out of turn");
+}
+
+static void an_end_of_ours_can_be_explained_once(void **state)
+{
+	struct owner *o = *state;
+
+	o->env.ended = keep_end;
+	n_ended = 0;
+	as_service(o);
+	hbt_exchange_explain(o->ex, "its certificate is not trusted any more");
+	hbt_exchange_explain(o->ex, "something else");
+	expect_end(o, "not trusted any more");
+	as_service(o);
+	expect_end(o, "this side ended it");
+	as_service(o);
+	hbt_exchange_abort(o->ex);
+	WAIT_CLOSED(o);
+	expect_end(o, "gave the connection up");
+}
+
 /* ---- Retiring: no request may be lost, and no peer wait in vain ---- */
 
 static void a_retiring_service_answers_the_request_that_may_be_on_its_way(
@@ -1475,6 +1588,10 @@ int main(void)
 		T(one_that_has_spoken_does_trust_us),
 		T(an_aborted_exchange_tells_so_from_the_loop),
 		T(idle_connections_end_in_good_order_others_at_once),
+		T(an_exchange_shows_the_call_that_it_carries),
+		T(a_stranger_is_not_known),
+		T(whoever_wants_to_know_hears_why_an_exchange_ended),
+		T(an_end_of_ours_can_be_explained_once),
 		T(a_retiring_service_answers_the_request_that_may_be_on_its_way),
 		T(one_that_retires_before_it_knows_its_peer_serves_one_request),
 		T(next_at_a_retiring_service_gets_no_proceed),
