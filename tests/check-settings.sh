@@ -8,14 +8,14 @@ manual=docs/halibutd.conf.5
 
 # The names in the tables of the parser.
 settings=$(sed -n \
-	-e 's/^	[A-Z0-9]*("\([a-z_]*\)".*/\1/p' \
-	-e 's/^	{"\([a-z_]*\)", HBT_SETTING.*/\1/p' \
-	-e 's/^	NODE_TIME(\([a-z_]*\),.*/\1/p' \
+	-e 's/^	[A-Z0-9]*("\([a-z0-9_]*\)".*/\1/p' \
+	-e 's/^	{"\([a-z0-9_]*\)", HBT_SETTING.*/\1/p' \
+	-e 's/^	NODE_TIME(\([a-z0-9_]*\),.*/\1/p' \
 	src/master/config_settings.c src/master/config_redis.c)
-fields=$(sed -n 's/^	{\.name = "\([a-z_]*\)".*/\1/p' \
+fields=$(sed -n 's/^	{\.name = "\([a-z0-9_]*\)".*/\1/p' \
 	src/master/config_sections.c)
-in_sample=$(sed -n 's/^# *\([a-z_]*\) = .*/\1/p' "$sample")
-in_manual=$(sed -n '/^\.TP$/{n;s/^\\fB\([a-z_]*\)\\fR$/\1/p;}' "$manual")
+in_sample=$(sed -n 's/^# *\([a-z0-9_]*\) = .*/\1/p' "$sample")
+in_manual=$(sed -n '/^\.TP$/{n;s/^\\fB\([a-z0-9_]*\)\\fR$/\1/p;}' "$manual")
 
 # missing "NAMES" "FROM": those of the first that are not in the second.
 missing()

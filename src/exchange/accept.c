@@ -90,16 +90,14 @@ static void identity(struct hbt_exchange *ex, const struct hbt_event *ev)
 	}
 }
 
-void hbt_exchange_admit(struct hbt_exchange *ex, bool allowed)
+void hbt_exchange_admit(struct hbt_exchange *ex, const char *why_not)
 {
 	if (ex->state != EX_ADMISSION)
 		return;
 	ex_stop_timer(ex);
-	if (!allowed) {
-		ex_close_with(ex, HALIBUT_ELIMIT,
-		              "%s was not admitted: its subscription has as "
-		              "many connections as it may have",
-		              hbt_conn_peer_address(ex->conn));
+	if (why_not != NULL) {
+		ex_close_with(ex, HALIBUT_ELIMIT, "%s was not admitted: %s",
+		              hbt_conn_peer_address(ex->conn), why_not);
 		return;
 	}
 	ex_write_line(ex, &hbt_line_server);

@@ -116,8 +116,9 @@ int hbt_exchange_dial(struct hbt_exchange **out, struct hbt_exchange_env *env,
 void hbt_exchange_set_owner(struct hbt_exchange *ex,
                             const struct hbt_exchange_ops *ops, void *arg);
 
-/* Answers MX-SERVER and goes on; or closes without a word. */
-void hbt_exchange_admit(struct hbt_exchange *ex, bool allowed);
+/* Answers MX-SERVER and goes on; or closes without a word. why_not, a clause,
+ * is for the error of closed(); NULL: it is admitted. */
+void hbt_exchange_admit(struct hbt_exchange *ex, const char *why_not);
 
 /*
  * Sends a request (after ready()) or the response (after message_end()). m is

@@ -68,6 +68,18 @@
 	                            "them.")                                   \
 	X(GAUGE, calls_waiting_bytes, "bytes", "Requests of calls that wait.") \
 	X(COUNTER, refusals, "", "Peers that were refused.")                   \
+	X(COUNTER, refused_connections_per_source, "", "Connections that "     \
+	  "max_connections_per_source refused.")                               \
+	X(COUNTER, refused_handshakes_per_source, "", "Connections that "      \
+	  "max_handshakes_per_source refused.")                                \
+	X(COUNTER, refused_handshakes_per_second_per_source, "",               \
+	  "Connections that max_handshakes_per_second_per_source refused.")    \
+	X(COUNTER, refused_connections_per_thumbprint, "", "Connections that " \
+	  "max_connections_per_thumbprint refused.")                           \
+	X(COUNTER, refused_connections_per_subscription, "", "Connections "    \
+	  "that max_connections_per_subscription refused.")                    \
+	X(COUNTER, refused_requests, "", "Requests that were refused because " \
+	  "too many waited.")                                                  \
 	X(GAUGE, trusted, "", "Certificates that are trusted.")                \
 	X(COUNTER, reloads, "", "Times that the configuration was read again.") \
 	X(COUNTER, reloads_failed, "", "Of these, with mistakes: the old "     \

@@ -36,17 +36,19 @@ enum hbt_ipc_type {
 	/* Master -> connection worker. */
 	HBT_IPC_SETTINGS = 30, /* struct hbt_settings: before anything else */
 	HBT_IPC_TRUST,     /* u32 n, n * 20 bytes SHA-1; replaces the list */
-	HBT_IPC_CONN,      /* fd: accepted, nothing read yet. str peer address,
-	                    * cstr identity: whose certificate it is shown */
+	/* id: ticket. fd: accepted, nothing read yet. str peer address, cstr
+	 * identity: whose certificate it is shown. CONN_GONE answers, some
+	 * day. */
+	HBT_IPC_CONN,
 	HBT_IPC_POLLS,     /* u32 n, n * struct hbt_poll; replaces the list */
-	HBT_IPC_SUBSCRIBED, /* id: connection. u8 allowed, u32 limit */
+	HBT_IPC_SUBSCRIBED, /* id: connection. u8 allowed, cstr why not */
 	HBT_IPC_STOP,      /* u8 enum hbt_stop, u32 spread in ms. Then exit 0 */
 	HBT_IPC_PING,      /* worker answers PONG with the id */
 	HBT_IPC_LOG,       /* see ipc/log_order.h; fd: the new standard error */
 
 	/* Connection worker -> master. */
 	HBT_IPC_SUBSCRIBE = 50, /* id: connection. str uri, str thumbprint, str
-	                         * peer address: may it? SUBSCRIBED answers */
+	                         * peer address, u32 ticket: may it? SUBSCRIBED answers */
 	HBT_IPC_UNSUBSCRIBE,    /* id: connection is gone */
 	/* id: connection can take one request. To the queue worker, id:
 	 * endpoint: one more of its requests can be taken here, a credit. */
@@ -125,6 +127,12 @@ enum hbt_ipc_type {
 
 	/* Connection worker -> master, after STOP: u8 enum hbt_drained. */
 	HBT_IPC_DRAINED = 140,
+
+	/* Connection worker -> master. */
+	HBT_IPC_IDENTIFY = 150, /* id: connection, a client. str thumbprint, str
+	                         * peer address, u32 ticket: may it? SUBSCRIBED
+	                         * answers */
+	HBT_IPC_CONN_GONE,      /* id: ticket */
 };
 
 #define HBT_IPC_PROTOCOL 1u

@@ -24,6 +24,7 @@ void hbt_call_set_state(struct hbt_call *call, enum hbt_call_state to)
 	if (call->state == CALL_WAITING) {
 		n->waiting--;
 		n->waiting_bytes -= call->bytes;
+		hbt_asker_waits(&call->from_whom, call->bytes, false);
 	}
 	call->state = to;
 	if (to == CALL_WAITING) {
@@ -32,6 +33,7 @@ void hbt_call_set_state(struct hbt_call *call, enum hbt_call_state to)
 		call->taken_us = 0;
 		call->phase = HBT_PHASE_WAITING;
 		call->phase_us = hbt_now_us();
+		hbt_asker_waits(&call->from_whom, call->bytes, true);
 	}
 }
 
@@ -88,6 +90,7 @@ static void call_free(struct hbt_call *call)
 	call->calls->counts.in_flight--;
 	if (call->cancel_timer != NULL)
 		event_free(call->cancel_timer);
+	hbt_asker_fini(&call->from_whom);
 	hbt_pending_fini(&call->pending);
 	hbt_slots_remove(&call->calls->slots, call->slot);
 	free(call->from);

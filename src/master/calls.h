@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 #include "ipc/rows.h"
+#include "master/admission.h"
 #include "master/config.h"
 #include "master/histogram.h"
 #include "master/holders.h"
@@ -22,6 +23,7 @@ struct hbt_calls_env {
 	struct hbt_share *share; /* NULL: nothing is shared with other nodes */
 	struct hbt_subscriptions *subscriptions;
 	struct hbt_holders *holders;
+	struct hbt_admission *admission; /* NULL: nobody is limited by name */
 	/* A worker that dials url, always the same while the workers are; one
 	 * that hosts services. NULL: none runs now. */
 	struct hbt_link *(*dialler)(void *arg, const char *url);

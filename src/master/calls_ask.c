@@ -87,34 +87,104 @@ void hbt_call_enqueue_taken(struct hbt_pending *p, struct hbt_link *worker)
 	halibut_error_clear(&err);
 }
 
+/* What a CALL to the master says besides its message. */
+struct ask {
+	char *destination, *thumbprint, *address, *expected;
+	uint8_t origin;
+	/* Of HBT_CALL_TO_ENDPOINT instead. */
+	bool collected;
+	uint32_t endpoint;
+	int64_t remaining_ms;
+};
+
+/* What keeps one more from waiting in q, and how many there are already. */
+static enum hbt_limit limit_of(const struct hbt_call *call,
+                               const struct hbt_queue_counts *n, size_t *there)
+{
+	const struct hbt_calls_counts *all = &call->calls->counts;
+	const struct hbt_config *cfg = call->calls->cfg;
+	enum hbt_limit limit;
+
+	*there = n->waiting;
+	if (n->waiting >= (size_t)cfg->max_waiting_requests_per_endpoint)
+		return HBT_LIMIT_ENDPOINT_REQUESTS;
+	if (n->waiting_bytes + call->bytes >
+	    cfg->max_waiting_bytes_per_endpoint)
+		return HBT_LIMIT_ENDPOINT_BYTES;
+	*there = all->waiting;
+	if (all->waiting >= (size_t)cfg->max_waiting_requests)
+		return HBT_LIMIT_REQUESTS;
+	if (all->waiting_bytes + call->bytes > cfg->max_waiting_bytes)
+		return HBT_LIMIT_BYTES;
+	limit = hbt_asker_limit(call->calls->env.admission, &call->from_whom,
+	                        call->bytes);
+	if (limit == HBT_LIMIT_SOURCE_REQUESTS ||
+	    limit == HBT_LIMIT_SOURCE_BYTES)
+		*there = call->from_whom.source->waiting;
+	else if (limit != HBT_LIMIT_NONE)
+		*there = call->from_whom.thumbprint->waiting;
+	return limit;
+}
+
+static const char *whose(enum hbt_limit limit)
+{
+	switch (limit) {
+	case HBT_LIMIT_REQUESTS:
+	case HBT_LIMIT_BYTES:
+		return "of all endpoints";
+	case HBT_LIMIT_SOURCE_REQUESTS:
+	case HBT_LIMIT_SOURCE_BYTES:
+		return "of your address";
+	case HBT_LIMIT_THUMBPRINT_REQUESTS:
+	case HBT_LIMIT_THUMBPRINT_BYTES:
+		return "of your certificate";
+	default:
+		return "for this endpoint";
+	}
+}
+
+/* One line a minute for each limit and source. */
+static void log_full(const struct hbt_call *call, const char *endpoint,
+                     enum hbt_limit limit)
+{
+	const char *name = hbt_limit_name(limit);
+	const char *from = call->from != NULL ? call->from : "";
+	const char *colon = strrchr(from, ':');
+	char key[256];
+
+	snprintf(key, sizeof(key), "full %s %.*s", name,
+	         colon != NULL ? (int)(colon - from) : 0, from);
+	log_limited(key, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "request_refused", .peer = from,
+	                      .thumbprint = call->from_thumbprint,
+	                      .endpoint = endpoint,
+	                      .reason = name, .remedy = name),
+	            "request of %s to %s refused: as many requests wait %s "
+	            "as %s allows",
+	            from, endpoint, whose(limit), name);
+}
+
 /* May one more wait? Else err names the limit. */
 static int check_room(struct hbt_call *call, struct hbt_queue *q,
                       struct halibut_error *err)
 {
-	const struct hbt_calls_counts *all = &call->calls->counts;
-	const struct hbt_config *cfg = call->calls->cfg;
-	const char *limit = NULL;
 	struct hbt_queue_counts n;
+	enum hbt_limit limit;
+	size_t there;
 
 	q->ops->counts(q, &n);
 	if (n.takers > 0)
 		return HALIBUT_OK;
-	if (n.waiting >= (size_t)cfg->max_waiting_requests_per_endpoint)
-		limit = "max_waiting_requests_per_endpoint";
-	else if (n.waiting_bytes + call->bytes >
-	         cfg->max_waiting_bytes_per_endpoint)
-		limit = "max_waiting_bytes_per_endpoint";
-	else if (all->waiting >= (size_t)cfg->max_waiting_requests)
-		limit = "max_waiting_requests";
-	else if (all->waiting_bytes + call->bytes > cfg->max_waiting_bytes)
-		limit = "max_waiting_bytes";
-	if (limit == NULL)
+	limit = limit_of(call, &n, &there);
+	if (limit == HBT_LIMIT_NONE)
 		return HALIBUT_OK;
+	hbt_admission_refused(call->calls->env.admission, limit);
+	log_full(call, q->key, limit);
 	hbt_error_set(err, HALIBUT_ELIMIT,
-	              "%zu requests already wait for %s (%zu for all "
-	              "endpoints), which is as many as the gateway's setting "
-	              "%s allows; the request was not sent",
-	              n.waiting, q->key, all->waiting, limit);
+	              "The gateway cannot keep one more request for %s: %zu "
+	              "already wait %s, which is as many as its setting %s "
+	              "allows; the request was not sent",
+	              q->key, there, whose(limit), hbt_limit_name(limit));
 	err->connection_state = HALIBUT_CONNECTION_CONNECTING;
 	return HALIBUT_ELIMIT;
 }
@@ -144,6 +214,8 @@ static void queue(struct hbt_call *call, const char *uri)
 		                   "endpoint; the request was not sent");
 		return;
 	}
+	hbt_asker_init(&call->from_whom, call->calls->env.admission, call->from,
+	               call->from_thumbprint);
 	if (check_room(call, q, &err) != HALIBUT_OK) {
 		hbt_call_fail(call, &err);
 		halibut_error_clear(&err);
@@ -154,16 +226,6 @@ static void queue(struct hbt_call *call, const char *uri)
 		                     .polling_request_queue_timeout_ms;
 	push(call, q, timeout_ms);
 }
-
-/* What a CALL to the master says besides its message. */
-struct ask {
-	char *destination, *thumbprint, *address, *expected;
-	uint8_t origin;
-	/* Of HBT_CALL_TO_ENDPOINT instead. */
-	bool collected;
-	uint32_t endpoint;
-	int64_t remaining_ms;
-};
 
 static void ask_fini(struct ask *a)
 {

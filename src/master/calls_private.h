@@ -41,6 +41,7 @@ struct hbt_call {
 	uint8_t phase; /* enum hbt_call_phase */
 	bool found_busy; /* it waits because all connections are at work */
 	uint32_t slot;
+	struct hbt_asker from_whom; /* for limits */
 	size_t bytes;               /* as counted among those that wait */
 	struct event *cancel_timer; /* the carrier was asked to give it up */
 	UT_hash_handle by_asker, by_carrier;

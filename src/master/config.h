@@ -99,12 +99,21 @@ struct hbt_config {
 	int listen_backlog;  /* 0: as large as the system allows */
 	int64_t slow_call_time_ms; /* 0: none is */
 	int max_connections; /* 0: as many as descriptors allow */
+	int max_connections_per_source, max_connections_per_thumbprint;
+	int source_prefix_ipv4, source_prefix_ipv6; /* bits of an address */
+	struct hbt_strings unlimited_sources;       /* networks */
+	int max_handshakes_per_source;
+	int max_handshakes_per_second_per_source;
 	int max_handshakes;  /* at work; 0: HBT_HANDSHAKES_A_LOOP a worker */
 	int max_handshakes_per_second; /* 0: no limit */
 	int max_waiting_requests;
 	int max_waiting_requests_per_endpoint;
 	size_t max_waiting_bytes;
 	size_t max_waiting_bytes_per_endpoint;
+	int max_waiting_requests_per_source;
+	size_t max_waiting_bytes_per_source;
+	int max_waiting_requests_per_thumbprint;
+	size_t max_waiting_bytes_per_thumbprint;
 	struct hbt_limits limits;
 
 	struct hbt_route *routes; /* most specific first */

@@ -10,6 +10,7 @@
 #include "master/config_units.h"
 #include "master/listen.h"
 #include "master/logs.h"
+#include "master/source.h"
 #include "master/status_config.h"
 
 #define SECOND ((uint64_t)1000)
@@ -33,6 +34,13 @@ static int check_listen(const char *text, struct halibut_error *err)
 	struct hbt_listen_address address;
 
 	return hbt_listen_parse(text, &address, err);
+}
+
+static int check_network(const char *text, struct halibut_error *err)
+{
+	struct hbt_network network;
+
+	return hbt_network_parse(text, &network, err);
 }
 
 static int check_thumbprint(const char *text, struct halibut_error *err)
@@ -145,16 +153,35 @@ const struct hbt_setting hbt_config_table[] = {
 	 "0", false, NULL},
 	TIME("slow_call_time", slow_call_time_ms, 0, DAY, "5s"),
 	COUNT("max_connections", max_connections, 0, 10000000, "0"),
+	COUNT("max_connections_per_source", max_connections_per_source, 0,
+	      10000000, "0"),
+	COUNT("max_connections_per_thumbprint", max_connections_per_thumbprint,
+	      0, 10000000, "0"),
+	COUNT("source_prefix_ipv4", source_prefix_ipv4, 1, 32, "32"),
+	COUNT("source_prefix_ipv6", source_prefix_ipv6, 1, 128, "64"),
+	LIST("unlimited_sources", unlimited_sources, check_network),
 	COUNT("max_handshakes", max_handshakes, 0, 1000000, "0"),
 	COUNT("max_handshakes_per_second", max_handshakes_per_second, 0,
 	      1000000, "0"),
+	COUNT("max_handshakes_per_source", max_handshakes_per_source, 0,
+	      1000000, "0"),
+	COUNT("max_handshakes_per_second_per_source",
+	      max_handshakes_per_second_per_source, 0, 1000000, "0"),
 	COUNT("max_waiting_requests", max_waiting_requests, 1, 100000000,
 	      "100000"),
 	COUNT("max_waiting_requests_per_endpoint",
 	      max_waiting_requests_per_endpoint, 1, 100000000, "10000"),
+	COUNT("max_waiting_requests_per_source",
+	      max_waiting_requests_per_source, 0, 100000000, "0"),
+	COUNT("max_waiting_requests_per_thumbprint",
+	      max_waiting_requests_per_thumbprint, 0, 100000000, "0"),
 	SIZE("max_waiting_bytes", max_waiting_bytes, KIB, TIB, "1GiB"),
 	SIZE("max_waiting_bytes_per_endpoint", max_waiting_bytes_per_endpoint,
 	     KIB, TIB, "256MiB"),
+	SIZE("max_waiting_bytes_per_source", max_waiting_bytes_per_source, 0,
+	     TIB, "0B"),
+	SIZE("max_waiting_bytes_per_thumbprint",
+	     max_waiting_bytes_per_thumbprint, 0, TIB, "0B"),
 
 	TIME("polling_request_queue_timeout",
 	     limits.polling_request_queue_timeout_ms, 1, 365 * DAY, NULL),

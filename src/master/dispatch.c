@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/timespan.h"
 #include "master/master.h"
 
 /* Descriptors of a worker that are not connections of ours: its channel, its
@@ -15,16 +16,16 @@ static bool takes_calls(const struct hbt_worker *w, enum hbt_peer_kind kind)
 	return w->link.kind == kind && w->state == WORKER_READY;
 }
 
-static uint64_t load(const struct hbt_worker *w)
+static size_t load(const struct hbt_worker *w)
 {
-	return (uint64_t)w->stats.connections + w->handed;
+	return hbt_admission_of(&w->link);
 }
 
 /* As many as a worker may have; once all were full some less, so that one
  * that leaves does not make us accept one. */
-static uint64_t room(const struct hbt_master *m)
+static size_t room(const struct hbt_master *m)
 {
-	uint64_t limit = (uint64_t)m->max_connections_a_worker;
+	size_t limit = (size_t)m->max_connections_a_worker;
 
 	return m->full ? limit - limit / 16 : limit;
 }
@@ -35,6 +36,8 @@ static struct hbt_worker *pick(struct hbt_master *m)
 	struct hbt_worker *best = NULL, *w;
 	size_t n = 0;
 
+	if (!hbt_admission_has_room(m->admission, m->full))
+		return NULL;
 	while (hbt_workers_at(m->workers, n) != NULL)
 		n++;
 	for (size_t i = 0; i < n; i++) {
@@ -69,6 +72,7 @@ bool hbt_dispatch_accepted(void *master, int fd, const char *peer,
 		hbt_config_identity_at(m->cfg, listen, address);
 	struct hbt_worker *w = pick(m);
 	struct hbt_wr wr;
+	uint32_t ticket;
 
 	if (w == NULL) {
 		m->full = true;
@@ -76,15 +80,23 @@ bool hbt_dispatch_accepted(void *master, int fd, const char *peer,
 		close(fd);
 		return false;
 	}
+	ticket = hbt_admission_enter(m->admission, &w->link, peer,
+	                             hbt_now_ms());
+	if (ticket == 0) {
+		close(fd);
+		return true;
+	}
 	m->accepted++;
 	m->next_worker++;
-	w->handed++;
 	hbt_wr_init(&wr, 8192);
 	hbt_wr_str(&wr, peer, strlen(peer));
 	hbt_wr_cstr(&wr, identity != NULL ? identity->name : NULL);
-	if (hbt_link_send(&w->link, HBT_IPC_CONN, 0, &wr, fd) != HALIBUT_OK)
+	if (hbt_link_send(&w->link, HBT_IPC_CONN, ticket, &wr, fd) !=
+	    HALIBUT_OK) {
 		log_error("%s: connection of %s dropped: out of memory",
 		          w->link.name, peer);
+		hbt_admission_leave(m->admission, &w->link, ticket);
+	}
 	hbt_dispatch_review(m);
 	return m->listeners != NULL;
 }
@@ -158,17 +170,13 @@ struct hbt_link *hbt_dispatch_status(struct hbt_master *m)
 	return find_ready(m, HBT_PEER_STATUS_WORKER);
 }
 
-int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers)
+int hbt_dispatch_limit(void)
 {
-	int by_setting = INT_MAX, by_system = INT_MAX;
 	struct rlimit limit;
 
-	if (cfg->max_connections > 0)
-		by_setting = (cfg->max_connections + (int)workers - 1) /
-		             (int)workers;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX)
-		by_system = limit.rlim_cur > 2 * WORKER_RESERVE
-		                    ? (int)limit.rlim_cur - WORKER_RESERVE
-		                    : (int)limit.rlim_cur / 2;
-	return by_setting < by_system ? by_setting : by_system;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= INT_MAX)
+		return INT_MAX;
+	return limit.rlim_cur > 2 * WORKER_RESERVE
+	               ? (int)limit.rlim_cur - WORKER_RESERVE
+	               : (int)limit.rlim_cur / 2;
 }

@@ -8,6 +8,7 @@
 #include "ipc/proto.h"
 
 struct hbt_call;
+struct hbt_connection;
 struct hbt_subscriber;
 
 /* Embedded in a worker's or a control client's own struct; zeroed first. */
@@ -19,6 +20,8 @@ struct hbt_link {
 	struct hbt_call *carried; /* by the id we chose; calls.c */
 	uint32_t last_id;
 	struct hbt_subscriber *subscribers; /* subscriptions.c */
+	struct hbt_connection *connections; /* by ticket; admission.c */
+	uint32_t last_ticket;
 };
 
 /* More than this waits to be read by it: nothing new for it or from it. */

@@ -91,6 +91,7 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_RETURN:
 	case HBT_IPC_CALL_PHASE:
 		return hbt_calls_message(m->calls, &w->link, msg);
+	case HBT_IPC_IDENTIFY:
 	case HBT_IPC_SUBSCRIBE:
 	case HBT_IPC_UNSUBSCRIBE:
 	case HBT_IPC_OFFER:
@@ -99,6 +100,11 @@ static int worker_message(void *arg, struct hbt_worker *w,
 			return HALIBUT_EPROTO;
 		return hbt_subscriptions_message(m->subscriptions, &w->link,
 		                                 msg);
+	case HBT_IPC_CONN_GONE:
+		hbt_admission_leave(m->admission, &w->link, msg->id);
+		if (m->full)
+			hbt_dispatch_review(m);
+		return HALIBUT_OK;
 	case HBT_IPC_STATS:
 		hbt_dispatch_review(m);
 		return HALIBUT_OK;
@@ -133,6 +139,7 @@ static void forget_link(struct hbt_master *m, struct hbt_link *link)
 	hbt_subscriptions_link_gone(m->subscriptions, link);
 	hbt_calls_link_gone(m->calls, link);
 	hbt_kicks_link_gone(m->kicks, link);
+	hbt_admission_link_gone(m->admission, link);
 }
 
 static void worker_lost(void *arg, struct hbt_worker *w)
@@ -299,8 +306,13 @@ static int make_switchboard(struct hbt_master *m)
 	m->holders = hbt_holders_new();
 	if (m->rows == NULL || m->refused == NULL || m->holders == NULL)
 		return HALIBUT_ENOMEM;
-	m->subscriptions = hbt_subscriptions_new(m->switchboard, m->refused,
-	                                         m->holders);
+	m->admission = hbt_admission_new(m->refused);
+	if (m->admission == NULL ||
+	    hbt_admission_configure(m->admission, m->cfg) != HALIBUT_OK)
+		return HALIBUT_ENOMEM;
+	m->subscriptions = hbt_subscriptions_new(m->switchboard, m->admission,
+	                                         m->refused, m->holders);
+	with_queues.admission = m->admission;
 	with_queues.share = m->share;
 	with_queues.switchboard = m->switchboard;
 	with_queues.subscriptions = m->subscriptions;
@@ -342,7 +354,7 @@ static int start_workers(struct hbt_master *m, struct halibut_error *err)
 
 	if (rc != HALIBUT_OK)
 		return rc;
-	m->max_connections_a_worker = hbt_dispatch_limit(m->cfg, n);
+	m->max_connections_a_worker = hbt_dispatch_limit();
 	rc = hbt_workers_new(&m->workers, m->base, m->cfg, &m->identity, &ops);
 	for (unsigned i = 0; rc == HALIBUT_OK && i < n; i++)
 		rc = hbt_workers_add(m->workers, HBT_PEER_CONNECTION_WORKER);
@@ -480,6 +492,7 @@ void hbt_master_free(struct hbt_master **at)
 	hbt_refused_free(&m->refused);
 	hbt_rows_free(&m->rows);
 	hbt_switchboard_free(&m->switchboard);
+	hbt_admission_free(&m->admission);
 	hbt_share_free(&m->share);
 	json_decref(m->queue_state);
 	for (size_t i = 0; i < N_SIGNALS; i++)

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <time.h>
 #include "base/guid.h"
+#include "master/admission.h"
 #include "master/calls.h"
 #include "master/config.h"
 #include "master/control.h"
@@ -48,6 +49,7 @@ struct hbt_master {
 	struct hbt_identity identity; /* of the workers */
 	char *friendly_page, *friendly_headers; /* texts; NULL: none */
 
+	struct hbt_admission *admission;
 	struct hbt_share *share; /* NULL: no section redis */
 	struct hbt_switchboard *switchboard;
 	struct hbt_hosted *hosted;
@@ -123,7 +125,8 @@ struct hbt_link *hbt_dispatch_host(void *master);
 struct hbt_link *hbt_dispatch_status(struct hbt_master *m);
 /* Accept, or do not, by what the workers can take now. */
 void hbt_dispatch_review(struct hbt_master *m);
-int hbt_dispatch_limit(const struct hbt_config *cfg, unsigned workers);
+/* Connections that a worker has descriptors for. */
+int hbt_dispatch_limit(void);
 
 /* provision.c: what workers must know. */
 struct hbt_told { /* all of it that they are told once, at their start */

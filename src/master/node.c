@@ -192,6 +192,7 @@ void hbt_node_stats(const struct hbt_master *m, struct hbt_node_stats *s)
 	s->calls_waiting = n->waiting;
 	s->calls_waiting_bytes = n->waiting_bytes;
 	s->refusals = hbt_refused_total(m->refused);
+	hbt_admission_collect(m->admission, s);
 	s->trusted = m->cfg->trusted.n;
 	s->reloads = m->reloads;
 	s->reloads_failed = m->reloads_failed;

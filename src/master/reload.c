@@ -189,8 +189,9 @@ static void commit(struct hbt_master *m, struct fresh *f)
 		hbt_listeners_adopt(m->listeners, &f->plan);
 	hbt_workers_identify(m->workers, &m->identity);
 	renew_workers(m, f);
-	m->max_connections_a_worker = hbt_dispatch_limit(
-		m->cfg, hbt_master_count_workers(m->cfg));
+	m->max_connections_a_worker = hbt_dispatch_limit();
+	if (hbt_admission_configure(m->admission, m->cfg) != HALIBUT_OK)
+		log_error("unlimited_sources stays as it was: out of memory");
 	hbt_logs_configure(m->cfg);
 	hbt_audit_configure(m->cfg);
 	hbt_provision_logs(m, false);

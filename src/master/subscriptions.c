@@ -46,6 +46,7 @@ struct hbt_subscriptions {
 	struct hbt_switchboard *switchboard;
 	struct hbt_refused *refused;
 	struct hbt_holders *holders;
+	struct hbt_admission *admission;
 	const struct hbt_config *cfg;
 	struct subscription *list;
 	TAILQ_HEAD(, subscription) left; /* the longest first */
@@ -269,14 +270,14 @@ static bool cancelled(struct hbt_taker *t, struct hbt_pending *p)
 
 /* Messages */
 
-static void reply(struct hbt_link *link, uint32_t connection, bool allowed,
-                  uint32_t limit)
+/* why NULL: it is allowed. */
+static void reply(struct hbt_link *link, uint32_t connection, const char *why)
 {
 	struct hbt_wr w;
 
-	hbt_wr_init(&w, 8);
-	hbt_wr_u8(&w, allowed);
-	hbt_wr_u32(&w, limit);
+	hbt_wr_init(&w, 256);
+	hbt_wr_u8(&w, why == NULL);
+	hbt_wr_cstr(&w, why);
 	if (hbt_link_send(link, HBT_IPC_SUBSCRIBED, connection, &w, -1) !=
 	    HALIBUT_OK)
 		log_error("%s: cannot be told about connection %u", link->name,
@@ -328,14 +329,21 @@ static void refuse(struct hbt_subscriptions *subs, const char *peer,
 	hbt_refused_add(subs->refused, peer, thumbprint, reason);
 }
 
-/* May this connection subscribe? It is counted if so. */
-static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
-                  uint32_t id, const char *uri, const char *thumbprint,
-                  const char *peer, uint32_t limit)
+static const char not_a_subscription[] = "its subscription is no poll:// URI";
+static const char too_many_of_subscription[] =
+	"its subscription has as many connections as it may have";
+static const char too_many_of_certificate[] =
+	"its certificate has as many connections as it may have";
+static const char no_memory[] = "the gateway is short of memory";
+
+/* May this connection subscribe? NULL, and it is counted, or why not. */
+static const char *admit(struct hbt_subscriptions *subs, struct hbt_link *link,
+                         uint32_t id, const char *uri, const char *thumbprint,
+                         const char *peer, uint32_t limit)
 {
 	struct hbt_queue *q = hbt_switchboard_queue(subs->switchboard, uri);
 	struct subscription *to = q != NULL ? find_or_make(subs, q) : NULL;
-	bool allowed = false;
+	const char *why = NULL;
 
 	if (to == NULL) {
 		log_limited(uri, HBT_LOG_WARNING,
@@ -346,9 +354,11 @@ static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 		            link->name, peer, uri);
 		refuse(subs, peer, thumbprint,
 		       "its subscription \"%s\" is no poll:// URI", uri);
-		return false;
+		return not_a_subscription;
 	}
 	if (limit > 0 && to->connections >= limit) {
+		hbt_admission_refused(subs->admission,
+		                      HBT_LIMIT_SUBSCRIPTION_CONNECTIONS);
 		log_limited(uri, HBT_LOG_WARNING,
 		            LOG_ABOUT(.event = "subscription_refused",
 		                      .peer = peer, .endpoint = q->key,
@@ -363,12 +373,43 @@ static bool admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 		       "%s has as many connections as "
 		       "max_connections_per_subscription allows",
 		       q->key);
-	} else {
-		allowed = add(subs, link, id, to, thumbprint);
+		why = too_many_of_subscription;
+	} else if (!add(subs, link, id, to, thumbprint)) {
+		why = no_memory;
 	}
-	if (!allowed)
+	if (why != NULL)
 		forget_if_new(subs, to);
-	return allowed;
+	return why;
+}
+
+/* A client, or a polling service: its certificate is known now. */
+static const char *identify(struct hbt_subscriptions *subs,
+                            struct hbt_link *link, uint32_t ticket,
+                            const char *thumbprint, const char *peer)
+{
+	if (thumbprint == NULL || peer == NULL)
+		return no_memory;
+	return hbt_admission_identify(subs->admission, link, ticket, thumbprint,
+	                              peer)
+	               ? NULL
+	               : too_many_of_certificate;
+}
+
+static int on_identify(struct hbt_subscriptions *subs, struct hbt_link *link,
+                       struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	char *thumbprint = hbt_rd_strdup(&r);
+	char *peer = hbt_rd_strdup(&r);
+	uint32_t ticket = hbt_rd_u32(&r);
+	int rc = hbt_rd_finish(&r);
+
+	if (rc == HALIBUT_OK)
+		reply(link, msg->id,
+		      identify(subs, link, ticket, thumbprint, peer));
+	free(thumbprint);
+	free(peer);
+	return rc;
 }
 
 static int on_subscribe(struct hbt_subscriptions *subs, struct hbt_link *link,
@@ -381,16 +422,20 @@ static int on_subscribe(struct hbt_subscriptions *subs, struct hbt_link *link,
 	char *uri = hbt_rd_strdup(&r);
 	char *thumbprint = hbt_rd_strdup(&r);
 	char *peer = hbt_rd_strdup(&r);
+	uint32_t ticket = hbt_rd_u32(&r);
 	int rc = hbt_rd_finish(&r);
+	const char *why;
 
 	if (rc == HALIBUT_OK && subscriber(link, msg->id) != NULL)
 		rc = HALIBUT_EPROTO;
-	if (rc == HALIBUT_OK)
-		reply(link, msg->id,
-		      uri != NULL && peer != NULL &&
-		              admit(subs, link, msg->id, uri, thumbprint, peer,
-		                    limit),
-		      limit);
+	if (rc == HALIBUT_OK) {
+		why = identify(subs, link, ticket, thumbprint, peer);
+		if (why == NULL)
+			why = uri == NULL ? no_memory
+			                  : admit(subs, link, msg->id, uri,
+			                          thumbprint, peer, limit);
+		reply(link, msg->id, why);
+	}
 	free(uri);
 	free(thumbprint);
 	free(peer);
@@ -411,6 +456,8 @@ int hbt_subscriptions_message(struct hbt_subscriptions *subs,
 {
 	struct hbt_subscriber *s = subscriber(link, msg->id);
 
+	if (msg->type == HBT_IPC_IDENTIFY)
+		return on_identify(subs, link, msg);
 	if (msg->type == HBT_IPC_SUBSCRIBE)
 		return on_subscribe(subs, link, msg);
 	if (s == NULL) /* refused, or gone: the messages crossed */
@@ -499,6 +546,7 @@ void hbt_subscriptions_trim(struct hbt_subscriptions *subs)
 }
 
 struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb,
+                                                struct hbt_admission *adm,
                                                 struct hbt_refused *refused,
                                                 struct hbt_holders *holders)
 {
@@ -507,6 +555,7 @@ struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb,
 	if (subs == NULL)
 		return NULL;
 	subs->switchboard = sb;
+	subs->admission = adm;
 	subs->refused = refused;
 	subs->holders = holders;
 	TAILQ_INIT(&subs->left);

@@ -6,6 +6,7 @@
 #ifndef HBT_MASTER_SUBSCRIPTIONS_H
 #define HBT_MASTER_SUBSCRIPTIONS_H
 
+#include "master/admission.h"
 #include "master/config.h"
 #include "master/holders.h"
 #include "master/link.h"
@@ -14,8 +15,9 @@
 
 struct hbt_subscriptions;
 
-/* refused and holders outlive it. */
+/* adm counts connections; NULL: nobody does. All outlive it. */
 struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb,
+                                                struct hbt_admission *adm,
                                                 struct hbt_refused *refused,
                                                 struct hbt_holders *holders);
 /* After all links are gone. */
@@ -24,7 +26,7 @@ void hbt_subscriptions_free(struct hbt_subscriptions **subs);
 void hbt_subscriptions_configure(struct hbt_subscriptions *subs,
                                  const struct hbt_config *cfg);
 
-/* SUBSCRIBE, UNSUBSCRIBE, OFFER or WITHDRAW. HALIBUT_EPROTO as
+/* IDENTIFY, SUBSCRIBE, UNSUBSCRIBE, OFFER or WITHDRAW. HALIBUT_EPROTO as
  * hbt_calls_message(). */
 int hbt_subscriptions_message(struct hbt_subscriptions *subs,
                               struct hbt_link *link, struct hbt_ipc_msg *msg);

@@ -218,7 +218,6 @@ static void close_channel(struct hbt_worker *w)
 	w->all->ops.lost(w->all->ops.arg, w);
 	hbt_ipc_free(&w->link.ipc);
 	memset(&w->stats, 0, sizeof(w->stats));
-	w->handed = 0;
 }
 
 /* The one way to lose a worker, whatever the reason. */
@@ -326,7 +325,6 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	if (msg->type == HBT_IPC_STATS) {
 		r = hbt_rd_from(msg->data, msg->len);
 		hbt_worker_stats_get(&r, &w->stats);
-		w->handed = 0;
 	}
 	if (w->all->ops.message(w->all->ops.arg, w, msg) == HALIBUT_OK)
 		return;

@@ -43,7 +43,6 @@ struct hbt_worker {
 	bool answered;    /* the last ping */
 	struct event *timer;
 	struct hbt_worker_stats stats; /* as it last said */
-	uint32_t handed;               /* connections since then */
 };
 
 struct hbt_workers_ops {

@@ -89,11 +89,11 @@ static void identified(void *arg, const char *subscription)
 	          subscription != NULL ? "polling service" : "client");
 	if (subscription == NULL) {
 		hbt_inlet_init(&a->inlet, a->inlet_ops, a->inlet_arg, a->ex);
-		hbt_exchange_admit(a->ex, a->ops->client(a->arg, a));
+		a->ops->client(a->arg, a);
 		return;
 	}
 	if ((a->key = hbt_uri_key(subscription, true)) == NULL) {
-		hbt_exchange_admit(a->ex, false);
+		hbt_accepted_admit(a, "memory is short");
 		return;
 	}
 	snprintf(key, sizeof(key), "subscribed %s %s", a->thumbprint, a->key);
@@ -104,9 +104,10 @@ static void identified(void *arg, const char *subscription)
 	a->ops->subscriber(a->arg, a, a->key);
 }
 
-void hbt_accepted_admit(struct hbt_accepted *a, bool allowed)
+void hbt_accepted_admit(struct hbt_accepted *a, const char *why_not)
 {
-	hbt_exchange_admit(a->ex, allowed);
+	a->refused = why_not != NULL;
+	hbt_exchange_admit(a->ex, why_not);
 }
 
 static void ready(void *arg)
@@ -197,6 +198,8 @@ static void log_end(struct hbt_accepted *a, const struct halibut_error *err)
 
 	if (err->status == HALIBUT_OK) {
 		log_debug("%s closed", peer);
+	} else if (a->refused) {
+		log_debug("%s closed: %s", peer, err->message);
 	} else if (!a->authorised) {
 		log_debug("%s refused: %s", peer, err->message);
 		a->ops->refused(a->arg, peer,

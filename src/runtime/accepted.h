@@ -19,9 +19,9 @@ struct hbt_accepted_ops {
 	 * thumbprint may be NULL. It has been logged. */
 	void (*refused)(void *arg, const char *peer, const char *thumbprint,
 	                const char *reason);
-	/* A client; false refuses it. */
-	bool (*client)(void *arg, struct hbt_accepted *a);
-	/* A polling service; hbt_accepted_admit() is owed, now or later. */
+	/* A client; hbt_accepted_admit() is owed, now or later. */
+	void (*client)(void *arg, struct hbt_accepted *a);
+	/* A polling service; the same. */
 	void (*subscriber)(void *arg, struct hbt_accepted *a,
 	                   const char *subscription);
 	/* The subscriber can carry one request: a->taker may be offered. */
@@ -37,6 +37,7 @@ struct hbt_accepted {
 	void *arg;
 	struct hbt_exchange *ex;
 	bool authorised, is_ready;
+	bool refused; /* hbt_accepted_admit() said no */
 	bool retired;    /* hbt_accepted_retire() */
 	bool ending; /* closed() is due or was called; leave it alone */
 	struct hbt_inlet inlet;       /* a client's */
@@ -46,6 +47,7 @@ struct hbt_accepted {
 	struct hbt_pending *carrying; /* what taker carries now */
 	char *key;                    /* hbt_uri_key() of the subscription */
 	uint32_t id;                  /* the owner's, e.g. for messages */
+	uint32_t ticket;              /* the owner's, too */
 	void *owner_data;
 	char thumbprint[HBT_THUMBPRINT_TEXT];
 	int64_t ready_ms; /* when ready() was called last */
@@ -57,7 +59,8 @@ int hbt_accepted_new(struct hbt_accepted **out, struct hbt_exchange_env *env,
                      struct hbt_tls *tls, int fd,
                      const struct hbt_accepted_ops *ops,
                      const struct hbt_inlet_ops *inlet_ops, void *arg);
-void hbt_accepted_admit(struct hbt_accepted *a, bool allowed);
+/* why_not NULL: it may stay. Else it is closed, and whoever refuses logs it. */
+void hbt_accepted_admit(struct hbt_accepted *a, const char *why_not);
 /* closed() is not called. A carried request fails at its caller. */
 void hbt_accepted_free(struct hbt_accepted **a);
 /* Ends it in good order between two calls (see hbt_exchange_is_busy()), then

@@ -31,11 +31,10 @@ static void refused(void *arg, const char *peer, const char *thumbprint,
 	hbt_log_refusal(peer, thumbprint, reason);
 }
 
-static bool client(void *arg, struct hbt_accepted *a)
+static void client(void *arg, struct hbt_accepted *a)
 {
 	(void)arg;
-	(void)a;
-	return true;
+	hbt_accepted_admit(a, NULL);
 }
 
 static int connections_of(const struct halibut_runtime *rt, const char *key)
@@ -52,20 +51,26 @@ static int connections_of(const struct halibut_runtime *rt, const char *key)
 static void subscriber(void *arg, struct hbt_accepted *a,
                        const char *subscription)
 {
+	static const char too_many[] =
+		"its subscription has as many connections as it may have";
+	const char *peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
 	struct halibut_runtime *rt = arg;
 	int most = rt->limits
 	                   .maximum_active_tcp_connections_per_polling_subscription;
 
 	if (hbt_switchboard_queue(rt->switchboard, subscription) == NULL) {
 		log_warning("%s subscribes as %s, which is no poll:// URI",
-		            hbt_conn_peer_address(hbt_exchange_conn(a->ex)),
-		            subscription);
-		hbt_accepted_admit(a, false);
+		            peer, subscription);
+		hbt_accepted_admit(a, "its subscription is no poll:// URI");
 		return;
 	}
 	/* a itself is counted. */
-	hbt_accepted_admit(a, most == 0 ||
-	                              connections_of(rt, subscription) <= most);
+	if (most == 0 || connections_of(rt, subscription) <= most) {
+		hbt_accepted_admit(a, NULL);
+		return;
+	}
+	hbt_log_refusal(peer, a->thumbprint, too_many);
+	hbt_accepted_admit(a, too_many);
 }
 
 static void ready(void *arg, struct hbt_accepted *a)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The limits of a gateway, each reached for real."""
+import os
 import select
 import socket
 import ssl
@@ -7,8 +8,8 @@ import threading
 import time
 
 import halibut_wire as hw
-from gateway import (Certificate, Client, Node, Poller, echo_first, main,
-                     until)
+from gateway import (Certificate, Client, Closed, Node, Peer, Poller, ctl,
+                     echo_first, main, until)
 
 
 class Crowd:
@@ -177,6 +178,197 @@ def test_connected_machines_notice_little_of_a_crowd():
     assert sum(i < 300 for i in first) > 150, first
     client.close()
     crowd.close()
+    node.stop()
+
+
+def is_refused_before_tls(node, source="127.0.0.1"):
+    """Closed without a byte. False: it is accepted, and closed by us."""
+    s = socket.create_connection(("127.0.0.1", node.port), 30,
+                                 source_address=(source, 0))
+    try:
+        s.settimeout(0.3)
+        return s.recv(1) == b""
+    except socket.timeout:
+        return False
+    except ConnectionError:
+        return True
+    finally:
+        s.close()
+
+
+def refused_lines(node, setting):
+    return [line for line in node.log().splitlines()
+            if "connection_refused" in line and setting in line and
+            "more like this" not in line]
+
+
+LINES = 'log_level = "info"\n'  # at debug nothing is left out
+
+
+def test_a_source_has_only_so_many_connections():
+    node = Node(LINES + "max_connections_per_source = 3\n")
+    held = [Poller(node, f"poll://held-{i}/") for i in range(3)]
+    for _ in range(5):
+        assert is_refused_before_tls(node)
+    assert not is_refused_before_tls(node, "127.0.0.2")
+    held.pop().close()
+    until(lambda: not is_refused_before_tls(node), "there is room again")
+    lines = refused_lines(node, "max_connections_per_source")
+    assert len(lines) == 1, lines
+    for p in held:
+        p.close()
+    node.stop()
+
+
+def test_sources_without_limits_are_not_counted():
+    node = Node("max_connections_per_source = 1\n"
+                'unlimited_sources = {"127.0.0.2", "127.0.1.0/24"}\n')
+    kept = [socket.create_connection(("127.0.0.1", node.port),
+                                     source_address=(a, 0))
+            for a in ("127.0.0.1", "127.0.0.2", "127.0.1.7")]
+    until(lambda: is_refused_before_tls(node), "one is the limit")
+    assert not is_refused_before_tls(node, "127.0.0.2")
+    assert not is_refused_before_tls(node, "127.0.1.7")
+    for s in kept:
+        s.close()
+    node.stop()
+
+
+def test_a_network_can_be_a_source():
+    node = Node(LINES + "max_connections_per_source = 1\n"
+                "source_prefix_ipv4 = 24\n")
+    kept = Client(node)
+    assert is_refused_before_tls(node, "127.0.0.9")
+    assert not is_refused_before_tls(node, "127.0.1.9")
+    assert "127.0.0.0/24:" in node.log()
+    kept.close()
+    node.stop()
+
+
+def test_only_so_many_of_a_source_have_not_said_who_they_are():
+    node = Node(LINES + "max_handshakes_per_source = 2\n")
+    known = [Client(node) for _ in range(5)]  # one after the other
+    silent = [socket.create_connection(("127.0.0.1", node.port))
+              for _ in range(2)]
+    assert is_refused_before_tls(node)
+    assert not is_refused_before_tls(node, "127.0.0.2")
+    silent.pop().close()
+    until(lambda: not is_refused_before_tls(node), "there is room again")
+    assert len(refused_lines(node, "max_handshakes_per_source")) == 1
+    for s in [*silent, *known]:
+        s.close()
+    node.stop()
+
+
+def test_a_source_connects_only_so_often():
+    node = Node(LINES + "max_handshakes_per_second_per_source = 4\n")
+    refused = 0
+    for _ in range(30):
+        s = socket.create_connection(("127.0.0.1", node.port))
+        refused += bool(select.select([s], [], [], 0.02)[0])
+        s.close()
+    assert 5 <= refused <= 26, refused  # 30 in 0.6 s or somewhat more
+    assert not is_refused_before_tls(node, "127.0.0.2")
+    until(lambda: not is_refused_before_tls(node), "some time later it may")
+    name = "max_handshakes_per_second_per_source"
+    assert len(refused_lines(node, name)) == 1
+    node.stop()
+
+
+def admitted(node, certificate="peer", uri=None):
+    """A connection that identified itself, or None."""
+    peer = Peer(node, certificate=certificate)
+    try:
+        peer.send(hw.PREAMBLE + (hw.subscriber(uri) if uri else hw.CLIENT))
+        peer.expect(hw.SERVER)
+        return peer
+    except Closed:
+        return None
+
+
+def test_a_certificate_has_only_so_many_connections():
+    node = Node(LINES + "max_connections_per_thumbprint = 3\n",
+                trust=("peer", "other"))
+    held = [Client(node), Poller(node, "poll://a/"), Poller(node, "poll://b/")]
+    for _ in range(3):
+        assert admitted(node) is None
+        assert admitted(node, uri="poll://c/") is None
+    other = admitted(node, "other")
+    assert other is not None
+    held.pop().close()
+    until(lambda: admitted(node), "there is room again")
+    lines = refused_lines(node, "max_connections_per_thumbprint")
+    assert len(lines) == 1, lines
+    assert Certificate.get("peer").thumbprint in lines[0]
+    assert "connection_lost" not in node.log()
+    for p in [*held, other]:
+        p.close()
+    node.stop()
+
+
+def test_the_node_has_exactly_as_many_connections_as_it_may():
+    node = Node("max_connections = 5\n", workers=3)
+    held = [Client(node) for _ in range(5)]
+    late = socket.create_connection(("127.0.0.1", node.port))
+    context = Crowd(node, 0).context
+    node.wait_log("accepting no connections for now")
+    held.pop().close()
+    late.settimeout(30)
+    late = context.wrap_socket(late)  # it waited, and is served now
+    late.close()
+    for c in held:
+        c.close()
+    node.stop()
+
+
+def waiting(node, n):
+    until(lambda: node.status()["calls"]["waiting"] == n, f"{n} wait")
+
+
+def is_told_the_limit(client, setting):
+    reply, _ = client.call("poll://nobody/", "I", "Echo", os.urandom(600).hex())
+    assert reply["error"] is not None, reply
+    return setting in reply["error"]["message"]
+
+
+def test_only_so_many_requests_of_a_certificate_or_source_wait():
+    for setting in ("max_waiting_requests_per_thumbprint = 2",
+                    "max_waiting_requests_per_source = 2",
+                    "max_waiting_bytes_per_thumbprint = 900B",
+                    "max_waiting_bytes_per_source = 900B"):
+        name = setting.split()[0]
+        node = Node(LINES + setting + "\n", trust=("peer", "other"))
+        askers = [Client(node) for _ in range(2)]
+        for a in askers:
+            a.start("poll://nobody/", "I", "Echo", "x")
+        waiting(node, 2)
+        late = Client(node)
+        assert is_told_the_limit(late, name), name
+        if name.endswith("thumbprint"):
+            other = Client(node, certificate="other")
+            other.start("poll://nobody/", "I", "Echo", "x")
+            waiting(node, 3)
+        Poller(node, "poll://nobody/").serve(echo_first)
+        for a in askers:
+            assert a.finish()[0]["result"] == "x"
+        waiting(node, 0)
+        reply, _ = late.call("poll://nobody/", "I", "Echo", "again")
+        assert reply["result"] == "again", reply
+        assert node.log().count("request_refused") == 1
+        node.stop()
+
+
+def test_limits_are_reloaded():
+    node = Node()
+    held = [Client(node) for _ in range(2)]
+    node.write_conf("max_connections_per_source = 2\n")
+    ctl("reload", "--socket", node.control, check=True)
+    until(lambda: is_refused_before_tls(node), "the new limit is in force")
+    node.write_conf("")
+    ctl("reload", "--socket", node.control, check=True)
+    until(lambda: not is_refused_before_tls(node), "it is no more")
+    for c in held:
+        c.close()
     node.stop()
 
 

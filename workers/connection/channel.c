@@ -224,14 +224,14 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		on_trust(w, &r);
 		break;
 	case HBT_IPC_CONN:
-		incoming_connection(w, hbt_ipc_take_fd(msg), &r);
+		incoming_connection(w, msg->id, hbt_ipc_take_fd(msg), &r);
 		break;
 	case HBT_IPC_POLLS:
 		if (!w->draining)
 			incoming_polls(w, &r);
 		break;
 	case HBT_IPC_SUBSCRIBED:
-		incoming_subscribed(w, msg->id, hbt_rd_u8(&r) != 0);
+		incoming_subscribed(w, msg->id, &r);
 		break;
 	case HBT_IPC_CALL:
 		drain_interrupted(w);

@@ -17,7 +17,8 @@ struct asked { /* hangs on the inlet that owes the answer */
 	UT_hash_handle hh;
 };
 
-/* Polling services, which the master speaks of by number. */
+/* Of whom the master speaks by number: polling services, and clients until it
+ * has admitted them. */
 struct subscriber {
 	uint32_t id;
 	struct hbt_accepted *a;
@@ -224,23 +225,7 @@ static void refused(void *arg, const char *peer, const char *thumbprint,
 	hbt_wr_fini(&wr);
 }
 
-static bool client(void *arg, struct hbt_accepted *a)
-{
-	struct worker *w = arg;
-	const char *peer;
-
-	if (w->settings.serves_clients)
-		return true;
-	peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
-	log_limited(a->thumbprint, HBT_LOG_WARNING,
-	            LOG_ABOUT(.event = "client_refused", .peer = peer,
-	                      .thumbprint = a->thumbprint,
-	                      .remedy = "serve_clients"),
-	            "%s is a client, but this gateway serves none; see "
-	            "serve_clients in halibutd.conf(5)",
-	            peer);
-	return false;
-}
+static const char out_of_memory[] = "the gateway is out of memory";
 
 static struct subscriber *subscriber_new(struct worker *w,
                                          struct hbt_accepted *a)
@@ -267,6 +252,42 @@ static void subscriber_free(struct worker *w, struct hbt_accepted *a)
 	free(s);
 }
 
+/* Asks the master, who counts what its certificate has. */
+static void identify_client(struct worker *w, struct hbt_accepted *a,
+                            const char *peer)
+{
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, 8192);
+	hbt_wr_str(&wr, a->thumbprint, strlen(a->thumbprint));
+	hbt_wr_str(&wr, peer, strlen(peer));
+	hbt_wr_u32(&wr, a->ticket);
+	if (subscriber_new(w, a) == NULL || wr.status != 0 ||
+	    hbt_ipc_send(w->ipc, HBT_IPC_IDENTIFY, a->id, wr.buf.data,
+	                 wr.buf.len, -1) != 0)
+		hbt_accepted_admit(a, out_of_memory);
+	hbt_wr_fini(&wr);
+}
+
+static void client(void *arg, struct hbt_accepted *a)
+{
+	struct worker *w = arg;
+	const char *peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+
+	if (w->settings.serves_clients) {
+		identify_client(w, a, peer);
+		return;
+	}
+	log_limited(a->thumbprint, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "client_refused", .peer = peer,
+	                      .thumbprint = a->thumbprint,
+	                      .remedy = "serve_clients"),
+	            "%s is a client, but this gateway serves none; see "
+	            "serve_clients in halibutd.conf(5)",
+	            peer);
+	hbt_accepted_admit(a, "this gateway serves no clients");
+}
+
 static void subscriber(void *arg, struct hbt_accepted *a,
                        const char *subscription)
 {
@@ -277,26 +298,35 @@ static void subscriber(void *arg, struct hbt_accepted *a,
 	w->stats.clients--;
 	w->stats.subscribers++;
 	if (subscriber_new(w, a) == NULL) {
-		hbt_accepted_admit(a, false);
+		hbt_accepted_admit(a, out_of_memory);
 		return;
 	}
 	hbt_wr_init(&wr, 8192);
 	hbt_wr_str(&wr, subscription, strlen(subscription));
 	hbt_wr_str(&wr, a->thumbprint, strlen(a->thumbprint));
 	hbt_wr_str(&wr, peer, strlen(peer));
+	hbt_wr_u32(&wr, a->ticket);
 	if (wr.status != 0 ||
 	    hbt_ipc_send(w->ipc, HBT_IPC_SUBSCRIBE, a->id, wr.buf.data,
 	                 wr.buf.len, -1) != 0)
-		hbt_accepted_admit(a, false);
+		hbt_accepted_admit(a, out_of_memory);
 	hbt_wr_fini(&wr);
 }
 
-void incoming_subscribed(struct worker *w, uint32_t id, bool allowed)
+void incoming_subscribed(struct worker *w, uint32_t id, struct hbt_rd *r)
 {
 	struct hbt_accepted *a = incoming_find(w, id);
+	bool allowed = hbt_rd_u8(r) != 0;
+	char *why = hbt_rd_strdup(r);
 
-	if (a != NULL)
-		hbt_accepted_admit(a, allowed);
+	if (a != NULL) {
+		if (a->key == NULL) /* a client: it needs no number any more */
+			subscriber_free(w, a);
+		hbt_accepted_admit(a, allowed       ? NULL
+		                      : why != NULL ? why
+		                                    : out_of_memory);
+	}
+	free(why);
 }
 
 static void ready(void *arg, struct hbt_accepted *a)
@@ -328,6 +358,7 @@ static void closed(void *arg, struct hbt_accepted *a)
 	uncount(w, a);
 	if (a->owner_data != NULL)
 		worker_tell(w, HBT_IPC_UNSUBSCRIBE, a->id, NULL, -1);
+	worker_tell(w, HBT_IPC_CONN_GONE, a->ticket, NULL, -1);
 	subscriber_free(w, a);
 }
 
@@ -352,7 +383,8 @@ static struct hbt_tls *certificate_for(struct worker *w, struct hbt_rd *r)
 	return tls != NULL ? tls : w->tls;
 }
 
-void incoming_connection(struct worker *w, int fd, struct hbt_rd *r)
+static bool accept_one(struct worker *w, uint32_t ticket, int fd,
+                       struct hbt_rd *r)
 {
 	struct hbt_accepted *a;
 
@@ -360,22 +392,31 @@ void incoming_connection(struct worker *w, int fd, struct hbt_rd *r)
 		log_error("a connection was lost between master and worker: "
 		          "out of descriptors. Raise the limit (ulimit -n, "
 		          "LimitNOFILE=)");
-		return;
+		return false;
 	}
 	if (w->draining) {
 		evutil_closesocket(fd);
-		return;
+		return false;
 	}
 	if (hbt_accepted_new(&a, &w->env, certificate_for(w, r), fd,
 	                     &accepted_ops, &inlet_ops, w) != 0) {
 		log_error("a connection was dropped: out of memory");
-		return;
+		return false;
 	}
 	a->id = hbt_exchange_id(a->ex);
+	a->ticket = ticket;
 	LIST_INSERT_HEAD(&w->accepted, a, link);
 	w->stats.connections++;
 	w->stats.handshakes++;
 	w->stats.accepted++;
+	return true;
+}
+
+void incoming_connection(struct worker *w, uint32_t ticket, int fd,
+                         struct hbt_rd *r)
+{
+	if (!accept_one(w, ticket, fd, r))
+		worker_tell(w, HBT_IPC_CONN_GONE, ticket, NULL, -1);
 }
 
 struct hbt_accepted *incoming_find(struct worker *w, uint32_t id)

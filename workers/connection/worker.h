@@ -89,9 +89,10 @@ struct hbt_tls *worker_identity(struct worker *w, const char *name);
 
 /* incoming.c */
 /* r: the body of CONN. */
-void incoming_connection(struct worker *w, int fd, struct hbt_rd *r);
+void incoming_connection(struct worker *w, uint32_t ticket, int fd,
+                         struct hbt_rd *r);
 void incoming_polls(struct worker *w, struct hbt_rd *r);
-void incoming_subscribed(struct worker *w, uint32_t id, bool allowed);
+void incoming_subscribed(struct worker *w, uint32_t id, struct hbt_rd *r);
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_fail(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_drop_untrusted(struct worker *w);

@@ -186,7 +186,7 @@ static void identified(void *arg, const char *subscription)
 	snprintf(o->subscription, sizeof(o->subscription), "%s",
 	         subscription == NULL ? "" : subscription);
 	if (!o->waits)
-		hbt_exchange_admit(o->ex, true);
+		hbt_exchange_admit(o->ex, NULL);
 }
 
 static void ask(struct owner *o, struct hbt_message *m)
@@ -968,7 +968,7 @@ static void who_is_not_admitted_hears_nothing(void **state)
 	start_accepting(o);
 	peer_says_text(&o->peer, PREAMBLE SUBSCRIBER);
 	WAIT(&o->peer, o->identified == 1);
-	hbt_exchange_admit(o->ex, false);
+	hbt_exchange_admit(o->ex, "it is one too many");
 	assert_int_equal(o->closes, 1);
 	assert_int_equal(o->err.status, HALIBUT_ELIMIT);
 	WAIT(&o->peer, o->peer.at_end);
