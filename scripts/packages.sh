@@ -24,6 +24,7 @@ build libbson-dev       libbson: the documents on the wire
 build zlib1g-dev        zlib: compressed messages
 build libjansson-dev    jansson: JSON for status and service programs
 build libhiredis-dev    hiredis: the Redis protocol
+build libncurses-dev    ncurses: halibutctl top
 build libconfuse-dev    libConfuse: reads halibutd.conf
 build libseccomp-dev    libseccomp: what workers may ask of the kernel
 build uthash-dev        uthash: hash tables, headers only

@@ -81,7 +81,7 @@ static const struct option connections_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static const struct hbt_ctl_column connection_columns[] = {
+const struct hbt_ctl_column hbt_ctl_connection_columns[] = {
 	{"ID", HBT_CELL_ID, "id", NULL},
 	{"ROLE", HBT_CELL_TEXT, "role", NULL},
 	{"PEER", HBT_CELL_TEXT, "peer", NULL},
@@ -100,7 +100,7 @@ static const struct hbt_ctl_column connection_columns[] = {
 static int run_connections(int argc, char **argv)
 {
 	static const struct hbt_ctl_list lists[] = {
-		{"connections", NULL, connection_columns, NULL},
+		{"connections", NULL, hbt_ctl_connection_columns, NULL},
 	};
 	static const struct command c = {
 		"connections", "/connz", connections_options, lists, 1,
@@ -136,7 +136,7 @@ static const struct option list_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static const struct hbt_ctl_column subscription_columns[] = {
+const struct hbt_ctl_column hbt_ctl_subscription_columns[] = {
 	{"SUBSCRIPTION", HBT_CELL_TEXT, "uri", NULL},
 	{">CONNS", HBT_CELL_NUMBER, "connections", NULL},
 	{">BUSY", HBT_CELL_NUMBER, "busy", NULL},
@@ -163,7 +163,7 @@ static void remark_subscription(const json_t *row, FILE *f)
 static int run_subscriptions(int argc, char **argv)
 {
 	static const struct hbt_ctl_list lists[] = {
-		{"subscriptions", NULL, subscription_columns,
+		{"subscriptions", NULL, hbt_ctl_subscription_columns,
 	         remark_subscription},
 	};
 	static const struct command c = {
@@ -202,7 +202,7 @@ static const struct option calls_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static const struct hbt_ctl_column call_columns[] = {
+const struct hbt_ctl_column hbt_ctl_call_columns[] = {
 	{">CALL", HBT_CELL_NUMBER, "number", NULL},
 	{"PHASE", HBT_CELL_TEXT, "phase", NULL},
 	{"ENDPOINT", HBT_CELL_TEXT, "endpoint", NULL},
@@ -235,7 +235,7 @@ static const struct hbt_ctl_column past_call_columns[] = {
 static int run_calls(int argc, char **argv)
 {
 	static const struct hbt_ctl_list lists[] = {
-		{"calls", "In flight", call_columns, NULL},
+		{"calls", "In flight", hbt_ctl_call_columns, NULL},
 		{"past_calls", "Slow or failed, the last one first",
 	         past_call_columns, NULL},
 	};
@@ -266,7 +266,7 @@ static const char refused_help[] =
 	"  halibutctl refused --sort last\n"
 	"  halibutctl refused --where 'address=192.0.2.*'\n";
 
-static const struct hbt_ctl_column refused_columns[] = {
+const struct hbt_ctl_column hbt_ctl_refused_columns[] = {
 	{"ADDRESS", HBT_CELL_TEXT, "address", NULL},
 	{">TIMES", HBT_CELL_NUMBER, "count", NULL},
 	{">FIRST", HBT_CELL_AGO, "first_at", NULL},
@@ -285,7 +285,7 @@ static void remark_refused(const json_t *row, FILE *f)
 static int run_refused(int argc, char **argv)
 {
 	static const struct hbt_ctl_list lists[] = {
-		{"refused", NULL, refused_columns, remark_refused},
+		{"refused", NULL, hbt_ctl_refused_columns, remark_refused},
 	};
 	static const struct command c = {"refused",    "/unauthz",
 	                                 list_options, lists,

@@ -38,6 +38,7 @@ extern const struct hbt_ctl_command hbt_ctl_undrain;
 extern const struct hbt_ctl_command hbt_ctl_shutdown;
 extern const struct hbt_ctl_command hbt_ctl_log;
 extern const struct hbt_ctl_command hbt_ctl_trust;
+extern const struct hbt_ctl_command hbt_ctl_top;
 extern const struct hbt_ctl_command hbt_ctl_kick;
 extern const struct hbt_ctl_command hbt_ctl_connections;
 extern const struct hbt_ctl_command hbt_ctl_subscriptions;

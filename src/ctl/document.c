@@ -84,6 +84,22 @@ void hbt_ctl_target_add(struct hbt_ctl_target *t, const char *name,
 	add_encoded(t, value);
 }
 
+bool hbt_ctl_target_filter(struct hbt_ctl_target *t, const char *text)
+{
+	const char *equals = strchr(text, '=');
+	char *name;
+
+	if (equals == NULL || equals == text)
+		return false;
+	name = strndup(text, (size_t)(equals - text));
+	if (name == NULL)
+		t->failed = true;
+	else
+		hbt_ctl_target_add(t, name, equals + 1);
+	free(name);
+	return true;
+}
+
 const char *hbt_ctl_target_text(struct hbt_ctl_target *t)
 {
 	if (t->failed || evbuffer_add(t->text, "", 1) != 0)

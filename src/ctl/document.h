@@ -24,6 +24,8 @@ struct hbt_ctl_target {
 void hbt_ctl_target_init(struct hbt_ctl_target *t, const char *path);
 void hbt_ctl_target_add(struct hbt_ctl_target *t, const char *name,
                         const char *value);
+/* FIELD=PATTERN; false: it is not. */
+bool hbt_ctl_target_filter(struct hbt_ctl_target *t, const char *text);
 /* The text, valid until fini; NULL when memory is short. */
 const char *hbt_ctl_target_text(struct hbt_ctl_target *t);
 void hbt_ctl_target_fini(struct hbt_ctl_target *t);

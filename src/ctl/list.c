@@ -12,26 +12,6 @@ static bool is_number(const char *text)
 	return text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
 }
 
-static int add_filter(struct hbt_ctl_target *target, const char *command,
-                      const char *text)
-{
-	const char *equals = strchr(text, '=');
-	char *name;
-
-	if (equals == NULL || equals == text)
-		return hbt_ctl_misuse(command,
-		                      "--where is written FIELD=PATTERN, not "
-		                      "\"%s\"",
-		                      text);
-	name = strndup(text, (size_t)(equals - text));
-	if (name == NULL)
-		target->failed = true;
-	else
-		hbt_ctl_target_add(target, name, equals + 1);
-	free(name);
-	return 0;
-}
-
 int hbt_ctl_list_option(struct hbt_ctl_gateway *g,
                         struct hbt_ctl_target *target, const char *command,
                         int opt, char **argv)
@@ -51,7 +31,12 @@ int hbt_ctl_list_option(struct hbt_ctl_gateway *g,
 		                   optarg);
 		return 0;
 	case 'w':
-		return add_filter(target, command, optarg);
+		if (hbt_ctl_target_filter(target, optarg))
+			return 0;
+		return hbt_ctl_misuse(command,
+		                      "--where is written FIELD=PATTERN, not "
+		                      "\"%s\"",
+		                      optarg);
 	default:
 		return hbt_ctl_gateway_option(g, command, opt, argv);
 	}
@@ -96,6 +81,9 @@ static void set_cell(struct hbt_ctl_table *t, size_t column,
 			set_span(t, column, json_integer_value(value));
 		else
 			hbt_ctl_table_cell(t, column, "-");
+		break;
+	case HBT_CELL_SPAN_US:
+		set_span(t, column, json_integer_value(value) / 1000);
 		break;
 	case HBT_CELL_AGO:
 		set_span(t, column, now - hbt_ctl_moment(value));

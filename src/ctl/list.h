@@ -10,6 +10,7 @@ enum hbt_ctl_cell {
 	HBT_CELL_NUMBER,
 	HBT_CELL_BYTES,
 	HBT_CELL_SPAN, /* milliseconds */
+	HBT_CELL_SPAN_US, /* microseconds */
 	HBT_CELL_AGO,  /* a moment */
 	HBT_CELL_ID,   /* "WORKER-ID" of a connection */
 };
@@ -20,6 +21,12 @@ struct hbt_ctl_column {
 	const char *field;
 	const char *or_field; /* of texts: when the first is null */
 };
+
+/* cmd_lists.c */
+extern const struct hbt_ctl_column hbt_ctl_connection_columns[];
+extern const struct hbt_ctl_column hbt_ctl_subscription_columns[];
+extern const struct hbt_ctl_column hbt_ctl_call_columns[];
+extern const struct hbt_ctl_column hbt_ctl_refused_columns[];
 
 /* A list that a document has. */
 struct hbt_ctl_list {

@@ -10,6 +10,7 @@ static const struct hbt_ctl_command *const commands[] = {
 	&hbt_ctl_ping,
 	/* What is, … */
 	&hbt_ctl_status,
+	&hbt_ctl_top,
 	&hbt_ctl_health,
 	&hbt_ctl_connections,
 	&hbt_ctl_subscriptions,

@@ -291,7 +291,7 @@ def test_every_command_and_option_is_in_the_manual():
 
 def test_every_command_about_a_gateway_has_json_and_says_who_is_missing():
     about_no_gateway = ("call", "cert", "ping")
-    words = {"trust": ["list"], "kick": ["0-1"], "config": ["show"]}
+    words = {"top": ["--json"], "trust": ["list"], "kick": ["0-1"], "config": ["show"]}
     for command in commands():
         text = ctl(command, "--help")[0].decode()
         assert "--json" in text, command
