@@ -14,8 +14,9 @@ static const char help[] =
 	"certificate, identification), and says for each whether it went well\n"
 	"and, if not, what to do. Nothing is called.\n"
 	"\n"
-	"URL is https://HOST:PORT: a service that listens, or a server that can\n"
-	"be polled.\n"
+	"URL is https://HOST:PORT (a service that listens, or a server that can\n"
+	"be polled), or poll://NAME (a service that polls the gateway at the\n"
+	"control socket: what that knows of it, and who was refused lately).\n"
 	"  --thumbprint T        what its certificate must have\n"
 	"  --cert FILE           our certificate and key, PEM or PKCS#12, to see\n"
 	"                        whether it trusts us: e.g. the gateway's own\n"
@@ -30,6 +31,7 @@ static const char help[] =
 	"\n"
 	"Examples:\n"
 	"  halibutctl ping https://web1:10933\n"
+	"  halibutctl ping poll://web1\n"
 	"  halibutctl ping --cert /etc/halibut/node.pem --thumbprint 0123... \\\n"
 	"      https://web1:10933\n";
 
@@ -104,7 +106,8 @@ static int read_options(struct request *q, int argc, char **argv)
 		if ((rc = read_option(q, opt, argv)) != 0)
 			return rc;
 	if (optind >= argc)
-		return hbt_ctl_misuse("ping", "say whom: https://HOST:PORT");
+		return hbt_ctl_misuse("ping", "say whom: https://HOST:PORT or "
+		                              "poll://NAME");
 	if (!hbt_ctl_gateway_ready(&q->g, "ping", argc, argv, 1))
 		return HBT_EXIT_USAGE;
 	q->p.url = argv[optind];
@@ -117,9 +120,12 @@ static int ping(struct hbt_ctl_ping *p, struct halibut_error *err)
 {
 	if (strncmp(p->url, "https://", 8) == 0)
 		return hbt_ctl_ping_dial(p, err);
+	if (strncmp(p->url, "poll://", 7) == 0 ||
+	    strncmp(p->url, "queue://", 8) == 0)
+		return hbt_ctl_ping_poll(p, err);
 	return hbt_error_set(err, HALIBUT_EINVAL,
 	                     "\"%s\" cannot be pinged; write it as in "
-	                     "https://HOST:PORT",
+	                     "https://HOST:PORT or poll://NAME",
 	                     p->url);
 }
 
@@ -135,7 +141,8 @@ static int run(int argc, char **argv)
 	rc = ping(&q.p, &err);
 	code = q.p.exit_code;
 	if (rc != 0)
-		code = hbt_ctl_failed(&err);
+		code = q.p.no_gateway ? hbt_ctl_gateway_failed(&err)
+		                      : hbt_ctl_failed(&err);
 	else if (!q.g.json)
 		hbt_ctl_ping_print(&q.p);
 	else if (hbt_ctl_print_json(hbt_ctl_ping_json(&q.p)) != HBT_EXIT_OK)

@@ -37,11 +37,14 @@ struct hbt_ctl_ping {
 	size_t n;
 	json_t *facts;  /* an object: what was found, for --json */
 	int exit_code;  /* by the step that failed */
+	bool no_gateway; /* to ask */
 };
 
 /* A listening service, or a server that can be polled: dials it. HALIBUT_OK
  * when there are verdicts, or a mistake in what was asked for. */
 int hbt_ctl_ping_dial(struct hbt_ctl_ping *p, struct halibut_error *err);
+/* A polling service, or a queue: asks the gateway what it knows of it. */
+int hbt_ctl_ping_poll(struct hbt_ctl_ping *p, struct halibut_error *err);
 void hbt_ctl_ping_fini(struct hbt_ctl_ping *p);
 
 /*

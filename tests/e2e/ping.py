@@ -7,7 +7,8 @@ import re
 import socket
 import threading
 
-from gateway import Certificate, Node, ctl, example_service, main
+from gateway import (Certificate, Closed, Node, Poller, ctl, echo_first,
+                     example_service, main, until)
 
 STEPS = ("name", "tcp", "proxy", "tls", "certificate", "identification")
 
@@ -212,6 +213,58 @@ def test_what_cannot_be_pinged_is_a_mistake_on_the_command_line():
         done = ctl("ping", *args)
         assert done.returncode == 2, (args, done)
         assert word in done.stderr.decode(), (args, done)
+
+
+def test_a_polling_service_that_is_connected_is_ok():
+    node = Node()
+    Poller(node, "poll://web1/").serve(echo_first)
+    node.wait_idle_poller("poll://web1/")
+    steps, doc = ping("--socket", node.control, "poll://web1")
+    assert {s["step"]: s["verdict"] for s in doc["steps"]} == {
+        "gateway": "ok", "connection": "ok", "queue": "ok"}, doc
+    assert Certificate.get("peer").thumbprint in steps["connection"]["text"]
+    assert node.certificate.thumbprint in steps["gateway"]["text"]
+    node.stop()
+
+
+def test_one_that_is_refused_is_found_with_the_command_that_lets_it_in():
+    node = Node()
+    steps, _ = ping("--socket", node.control, "poll://web1", code=3)
+    assert steps["connection"]["verdict"] == "failed"
+    assert "never" in steps["connection"]["text"]
+    assert "show-configuration" in steps["connection"]["remedy"]
+    assert steps["refused"]["verdict"] == "ok"
+    try:
+        Poller(node, "poll://web1/", certificate="stranger")
+        raise AssertionError("a stranger was let in")
+    except (Closed, OSError):
+        pass
+
+    def refused():
+        steps, _ = ping("--socket", node.control, "poll://web1", code=3)
+        return steps["refused"]["verdict"] == "note" and steps
+    steps = until(refused, "the refusal is shown")
+    command = "trust add " + Certificate.get("stranger").thumbprint
+    assert steps["refused"]["remedy"] == "halibutctl " + command
+    ctl(*command.split(), "--socket", node.control, check=True)
+    poller = Poller(node, "poll://web1/", certificate="stranger")
+    poller.serve(echo_first)
+    node.wait_idle_poller("poll://web1/")
+    # Documents are of the second before.
+    until(lambda: ctl("ping", "poll://web1", "--socket",
+                      node.control).returncode == 0, "it is connected")
+    # It leaves again: known, but gone.
+    poller.close()
+    until(lambda: ctl("ping", "poll://web1", "--socket",
+                      node.control).returncode == 3, "it is gone")
+    steps, _ = ping("--socket", node.control, "poll://web1", code=3)
+    assert " ago" in steps["connection"]["text"], steps
+    node.stop()
+
+
+def test_without_a_gateway_a_polling_service_cannot_be_asked_for():
+    done = ctl("ping", "poll://web1", "--socket", "/nonexistent")
+    assert done.returncode == 8 and b"is halibutd running" in done.stderr
 
 
 if __name__ == "__main__":
