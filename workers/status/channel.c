@@ -128,6 +128,8 @@ void worker_fini(struct worker *w)
 	http_free(&w->http);
 	relay_free_all(w);
 	gather_free(&w->gather);
+	if (w->second != NULL)
+		event_free(w->second);
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
 	hbt_settings_fini(&w->settings);

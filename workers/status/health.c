@@ -14,33 +14,20 @@ struct processes {
 	json_t *late;   /* an array: those whose loops did not turn lately */
 };
 
-static bool is(const struct view *v, const char *field, const char *value)
-{
-	int i = view_field(v->table, field);
-
-	return v->v[i].text.len == strlen(value) &&
-	       memcmp(v->v[i].text.s, value, v->v[i].text.len) == 0;
-}
-
-static uint64_t number(const struct view *v, const char *field)
-{
-	return v->v[view_field(v->table, field)].number;
-}
-
 static void look_at(const struct request *rq, const struct view *v,
                     struct processes *p)
 {
 	int kind = view_field(v->table, "kind");
 
-	if (number(v, "pid") == 0)
+	if (view_number(v, "pid") == 0)
 		return; /* another one starts soon */
-	p->ready += is(v, "kind", "connection") && is(v, "state", "ready");
-	if (number(v, "heard_ms") > rq->w->status.late_ms)
+	p->ready += view_is(v, "kind", "connection") && view_is(v, "state", "ready");
+	if (view_number(v, "heard_ms") > rq->w->status.late_ms)
 		json_array_append_new(
 			p->late,
 			json_sprintf("%.*s %u", (int)v->v[kind].text.len,
 		                     v->v[kind].text.s,
-		                     (unsigned)number(v, "index")));
+		                     (unsigned)view_number(v, "index")));
 }
 
 static struct processes look(const struct request *rq)

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/timespan.h"
 #include "select.h"
 
 #define PIECE_ROWS 64
@@ -114,14 +113,6 @@ static bool open_list(struct request *rq)
 	return good;
 }
 
-static json_t *now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return view_moment((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
-}
-
 /* An object without its end, to which members are added. */
 static bool put_open(struct evbuffer *out, json_t *o)
 {
@@ -144,7 +135,7 @@ static bool put_head(struct request *rq, struct evbuffer *out)
 	head = json_object();
 	json_object_set(head, "node", json_object_get(node, "node"));
 	json_object_set(head, "node_id", json_object_get(node, "node_id"));
-	json_object_set_new(head, "now", now());
+	json_object_set_new(head, "now", view_now());
 	json_object_set_new(head, "incomplete", json_boolean(s->incomplete));
 	json_decref(node);
 	return put_open(out, head);
@@ -290,14 +281,9 @@ static const char *text_of(const struct view *v, const char *name,
 	return v->v[i].absent ? NULL : v->v[i].text.s;
 }
 
-static uint64_t number_of(const struct view *v, const char *name)
-{
-	return v->v[view_field(v->table, name)].number;
-}
-
 static bool decorate_subscription(json_t *o, const struct view *v)
 {
-	uint64_t machines = number_of(v, "machines");
+	uint64_t machines = view_number(v, "machines");
 
 	json_object_set_new(
 		o, "warning",
@@ -310,7 +296,7 @@ static bool decorate_subscription(json_t *o, const struct view *v)
 			: json_null());
 	json_object_set_new(
 		o, "hint",
-		number_of(v, "wants_connections")
+		view_number(v, "wants_connections")
 			? json_string("Requests often wait because all of its "
 	                              "connections are busy; the service "
 	                              "should poll with more of them.")
@@ -457,13 +443,10 @@ const struct document document_workersz = {
 /* The process that is the node itself is shown in front. */
 static bool decorate_worker(json_t *o, const struct view *v)
 {
-	size_t len;
-	const char *kind = text_of(v, "kind", &len);
-
 	json_object_set_new(o, "uptime_s",
 	                    json_integer((json_int_t)(
-				    number_of(v, "uptime_ms") / 1000)));
-	return kind == NULL || len != 6 || memcmp(kind, "master", 6) != 0;
+				    view_number(v, "uptime_ms") / 1000)));
+	return !view_is(v, "kind", "master");
 }
 
 static const struct list whole = {

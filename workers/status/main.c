@@ -10,6 +10,7 @@
 #include "gather.h"
 #include "http.h"
 #include "ipc/sandbox.h"
+#include "ipc/vitals.h"
 #include "worker.h"
 
 static int say_hello(struct worker *w)
@@ -24,6 +25,30 @@ static int say_hello(struct worker *w)
 	return hbt_ipc_send_wr(w->ipc, HBT_IPC_HELLO, 0, &wr, -1);
 }
 
+/* What this process costs, once a second. */
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct hbt_wr wr;
+
+	(void)fd;
+	(void)what;
+	hbt_vitals_note(&w->stats);
+	hbt_wr_init(&wr, 4096);
+	hbt_worker_stats_put(&wr, &w->stats);
+	(void)hbt_ipc_send_wr(w->ipc, HBT_IPC_STATS, 0, &wr, -1);
+}
+
+static int start_timer(struct worker *w)
+{
+	static const struct timeval second = {.tv_sec = 1};
+
+	w->second = event_new(w->base, -1, EV_PERSIST, on_second, w);
+	return w->second != NULL && event_add(w->second, &second) == 0
+	               ? HALIBUT_OK
+	               : HALIBUT_ENOMEM;
+}
+
 static int start(struct worker *w)
 {
 	LIST_INIT(&w->relays);
@@ -31,7 +56,7 @@ static int start(struct worker *w)
 	    hbt_ipc_new(&w->ipc, w->base, HBT_CHANNEL_FD, HBT_IPC_MAX_BODY,
 	                &worker_channel_ops, w) != HALIBUT_OK ||
 	    (w->gather = gather_new(w->base, w->ipc)) == NULL ||
-	    (w->http = http_new(w)) == NULL)
+	    (w->http = http_new(w)) == NULL || start_timer(w) != HALIBUT_OK)
 		return HALIBUT_ENOMEM;
 	return say_hello(w);
 }
@@ -68,6 +93,7 @@ int main(int argc, char **argv)
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is the master's business */
 	signal(SIGHUP, SIG_IGN);
 	hbt_log_begin("status worker");
+	hbt_vitals_begin();
 	rc = start(&w);
 	if (rc != HALIBUT_OK)
 		log_error("cannot start: %s", halibut_strerror(rc));

@@ -284,11 +284,6 @@ static void put_redis(struct page *p)
 
 /* ---- Processes ---- */
 
-static uint64_t number(const struct view *v, const char *name)
-{
-	return v->v[view_field(HBT_TABLE_WORKERS, name)].number;
-}
-
 /* A value of each process: there are as many as are configured. */
 static void put_worker(struct page *p, const char *name, const char *suffix,
                        const struct view *v, double value)
@@ -298,7 +293,7 @@ static void put_worker(struct page *p, const char *name, const char *suffix,
 	evbuffer_add_printf(p->out, "halibut_%s%s{worker=\"", name, suffix);
 	put_value(p->out, v->v[kind].text.s, v->v[kind].text.len);
 	evbuffer_add_printf(p->out, "-%u\"} %.15g\n",
-	                    (unsigned)number(v, "index"), value);
+	                    (unsigned)view_number(v, "index"), value);
 }
 
 struct process_metric {
@@ -327,7 +322,7 @@ static void put_process(struct page *p, const struct process_metric *m)
 	for (size_t i = 0; i < p->n_workers; i++)
 		put_worker(p, m->name, m->counter ? "_total" : "",
 		           &p->workers[i],
-		           (double)number(&p->workers[i], m->field) * m->scale);
+		           (double)view_number(&p->workers[i], m->field) * m->scale);
 }
 
 static void put_process_counter(struct page *p, const struct hbt_counter *c)

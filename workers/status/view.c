@@ -84,6 +84,27 @@ json_t *view_moment(int64_t ms)
 	return json_string(text);
 }
 
+json_t *view_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return view_moment((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+uint64_t view_number(const struct view *v, const char *field)
+{
+	return v->v[view_field(v->table, field)].number;
+}
+
+bool view_is(const struct view *v, const char *field, const char *value)
+{
+	const struct hbt_str *text = &v->v[view_field(v->table, field)].text;
+
+	return text->len == strlen(value) &&
+	       memcmp(text->s, value, text->len) == 0;
+}
+
 static bool ends_with(const char *text, const char *end)
 {
 	size_t n = strlen(text), m = strlen(end);

@@ -34,6 +34,8 @@ int view_field(enum hbt_table table, const char *name);
 json_t *view_text(const char *text, size_t len);
 /* A moment in milliseconds of Unix time as RFC 3339 text; null for 0. New. */
 json_t *view_moment(int64_t ms);
+/* The same of this moment. */
+json_t *view_now(void);
 
 /*
  * All fields by their names as a new object: texts or null, numbers, flags.
@@ -42,5 +44,10 @@ json_t *view_moment(int64_t ms);
  * without memory.
  */
 json_t *view_json(const struct view *v);
+
+/* Number or flag of a field, which there is. */
+uint64_t view_number(const struct view *v, const char *field);
+/* Is a text of it that one? */
+bool view_is(const struct view *v, const char *field, const char *value);
 
 #endif

@@ -48,6 +48,9 @@ struct worker {
 	struct gather *gather;
 	struct http *http;
 	LIST_HEAD(, relay) relays;
+
+	struct event *second;
+	struct hbt_worker_stats stats;
 };
 
 /* channel.c */
