@@ -37,6 +37,7 @@ test  haproxy           the sample for a load balancer, tested for real
 test  redis-server      the Redis queue, tested for real
 test  bash-completion   completion of halibutctl's arguments
 test  zsh               the same in another shell
+test  python3-jsonschema the status is what its schemas promise
 test  procps            pgrep: which processes a test left behind
 test  jq                the example service program in shell
 test  systemd           the units, examined by systemd-analyze

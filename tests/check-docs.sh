@@ -2,7 +2,7 @@
 # What a user can meet is documented, and nothing is documented that is gone:
 # errors, commands and their options, exit codes, variables, links between the
 # guides. Settings: check-settings.sh; events: check-events.sh; endpoints and
-# metrics: tests/e2e/status_docs.py.
+# metrics: tests/e2e/status.py.
 cd "${top_srcdir:-.}" || exit 1
 
 n=0

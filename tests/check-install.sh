@@ -44,6 +44,9 @@ wanted()
 	done
 	echo "$(var datadir)/bash-completion/completions/halibutctl"
 	echo "$(var datadir)/zsh/site-functions/_halibutctl"
+	for schema in "$src"/docs/schema/*.json; do
+		echo "$(var docdir)/schema/${schema##*/}"
+	done
 	echo "$(var docdir)/haproxy.cfg"
 	echo "$(var docdir)/redis.acl"
 	echo "$(var sysconfdir)/halibut/halibutd.conf.sample"

@@ -79,7 +79,7 @@ class Node:
     lock = threading.Lock()
 
     def __init__(self, extra="", trust=("peer",), workers=2, limits=None,
-                 before=None, env=None):
+                 before=None, env=None, status=()):
         with Node.lock:
             Node.count += 1
             self.number = Node.count
@@ -96,6 +96,7 @@ class Node:
         self.write_trust([Certificate.get(t).thumbprint for t in trust])
         self.control = os.path.join(self.dir, "control")
         self.status_socket = os.path.join(self.dir, "status")
+        places = ", ".join(f'"{a}"' for a in (self.status_socket, *status))
         self.conf = os.path.join(self.dir, "halibutd.conf")
         self.base = f"""
 node = "node-{self.number}"
@@ -106,7 +107,7 @@ trust_added_file = "{self.dir}/trusted-by-hand"
 workers = {workers}
 worker_directory = "{self.libexec}"
 control_socket = "{self.control}"
-status_listen = {{ "{self.status_socket}" }}
+status_listen = {{ {places} }}
 spool_directory = "{self.dir}"
 log_level = "debug"
 stop_timeout = 10s
