@@ -1,8 +1,8 @@
 #!/bin/sh
 # What a user can meet is documented, and nothing is documented that is gone:
 # errors, commands and their options, exit codes, variables, links between the
-# guides. Settings: check-settings.sh; events: check-events.sh; endpoints and
-# metrics: tests/e2e/status.py.
+# guides, and what these tell to type. Settings: check-settings.sh; events:
+# check-events.sh; endpoints and metrics: tests/e2e/status.py.
 cd "${top_srcdir:-.}" || exit 1
 
 n=0
@@ -40,7 +40,7 @@ page()
 	sed -e 's/\\f[BIRP]//g' -e 's/\\-/-/g' -e 's/\\~/ /g' "$1"
 }
 
-echo 1..8
+echo 1..10
 
 # Errors. Two that no caller is ever given.
 errors=$(sed -n '/^enum halibut_status/,/^}/s/^	HALIBUT_\(E[A-Z_]*\).*/\1/p' \
@@ -130,4 +130,22 @@ unlisted()
 	done
 }
 report 'README names every guide' "$(unlisted)"
+
+# What the guides tell to type: `halibutctl WORD`, by itself or in a block.
+in_guides=$(cat README.md docs/*.md |
+	grep -oE '(`|^ *|^\$ |\$\()halibutctl [a-z]+' | sed 's/.* //' | sort -u)
+report 'the guides name no command that does not exist' "$(
+	both "$in_guides" "$in_guides" '' '' 8
+	for name in $in_guides; do
+		printf '%s\n' $commands help | grep -qxF -e "$name" ||
+			echo "halibutctl $name"
+	done)"
+in_guides=$(cat README.md docs/*.md | grep -oE '\bhalibut_[a-z_]+[a-z]\b' |
+	sort -u)
+in_page=$(grep -ohE '\bhalibut_[a-z_]+[a-z]\b' docs/status.md \
+	include/halibut/*.h docs/Makefile.inc 2>/dev/null | sort -u)
+report 'the guides name no metric or function that does not exist' "$(
+	for name in $in_guides; do
+		printf '%s\n' $in_page | grep -qxF -e "$name" || echo "$name"
+	done)"
 exit $bad
