@@ -235,7 +235,7 @@ static void write_or_count(const struct hbt_log_record *rec)
 		lost++;
 }
 
-void hbt_log_object_to(int fd, enum hbt_log_level level,
+bool hbt_log_object_to(int fd, enum hbt_log_level level,
                        const struct hbt_log_about *about, const char *message)
 {
 	struct hbt_log_record rec = {
@@ -248,7 +248,7 @@ void hbt_log_object_to(int fd, enum hbt_log_level level,
 	};
 
 	clock_gettime(CLOCK_REALTIME, &rec.time);
-	(void)write_line(fd, &rec, HBT_LOG_JSON);
+	return write_line(fd, &rec, HBT_LOG_JSON);
 }
 
 static void tell_tee(const struct hbt_log_record *rec)

@@ -99,8 +99,9 @@ void hbt_log_from(const char *file, enum hbt_log_level level,
                   const struct hbt_log_about *about, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* One JSON object to another file, whatever the levels are. */
-void hbt_log_object_to(int fd, enum hbt_log_level level,
+/* One JSON object to another file, whatever the levels are. False, with errno,
+ * when it was not written. */
+bool hbt_log_object_to(int fd, enum hbt_log_level level,
                        const struct hbt_log_about *about, const char *message);
 
 #define log_error(...) log_event(HBT_LOG_ERROR, NULL, __VA_ARGS__)

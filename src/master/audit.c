@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/log_limit.h"
 
 #define MAX_TEXT 2048
 
@@ -46,10 +47,18 @@ void hbt_audit(const struct hbt_log_about *about, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* Not in its file: then at least here. */
+	if (file >= 0 && hbt_log_object_to(file, HBT_LOG_INFO, about, text))
+		return;
 	if (file >= 0)
-		hbt_log_object_to(file, HBT_LOG_INFO, about, text);
-	else
-		hbt_log_from(__FILE__, HBT_LOG_INFO, about, "%s", text);
+		log_limited("audit_lost", HBT_LOG_ERROR,
+		            LOG_ABOUT(.event = "audit_lost",
+		                      .reason = strerror(errno),
+		                      .remedy = "look for a full disk"),
+		            "audit_log cannot be written: %s; its lines are "
+		            "here meanwhile",
+		            strerror(errno));
+	hbt_log_from(__FILE__, HBT_LOG_INFO, about, "%s", text);
 }
 
 static void tell_thumbprint(const char *event, const char *who,

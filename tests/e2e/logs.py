@@ -295,5 +295,16 @@ def test_calls_are_audited_without_their_parameters():
     assert "stop" in [o["event"] for o in objects(text)]
 
 
+def test_what_audit_log_does_not_take_is_among_the_others():
+    node = Node('audit_log = "/dev/full"\n')
+    levels(node, "--level", "error")
+    ctl("reload", "--socket", node.control, check=True)
+    lines = [o for o in objects(node.log()) if o.get("event") == "reload"]
+    assert len(lines) == 1 and lines[0]["peer"], lines
+    lost = [o for o in objects(node.log()) if o.get("event") == "audit_lost"]
+    assert lost and "No space" in lost[0]["reason"], lost
+    node.stop()
+
+
 if __name__ == "__main__":
     main([v for k, v in list(globals().items()) if k.startswith("test_")])
