@@ -54,15 +54,15 @@ report 'errors are those of docs/errors.md' "$(both "$errors" "$in_page" \
 commands=$(cat src/ctl/cmd_*.c | sed -n 's/^	\.name = "\([a-z]*\)",$/\1/p' |
 	sort -u)
 in_page=$(page docs/halibutctl.1 |
-	sed -n '/^\.SH SYNOPSIS/,/^\.SH DESC/s/^\.B halibutctl \([a-z]*\).*/\1/p' |
+	sed -n '/^\.SH SYNOPSIS/,/^\.SH DESC/s/^\.BR\{0,1\} \"\{0,1\}halibutctl \([a-z]*\).*/\1/p' |
 	sort -u)
 report 'commands of halibutctl are those of its manual' \
 	"$(both "$commands" "$in_page" 'is not in the synopsis of halibutctl(1)' \
 	'is no command')"
 
 # Options, of all commands together.
-options=$(cat src/ctl/*.c | sed -n 's/^	{"\([a-z-]*\)", [a-z]*_argument.*/--\1/p' |
-	sort -u)
+options=$(cat src/ctl/*.[ch] |
+	sed -n 's/.*"\([a-z-]*\)", [a-z]*_argument.*/--\1/p' | sort -u)
 in_page=$(page docs/halibutctl.1 | grep -oE -e '--[a-z][a-z-]+' | sort -u |
 	grep -vx -e --help -e --version)
 report 'options of halibutctl are those of its manual' "$(both "$options" \
