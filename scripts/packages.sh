@@ -38,6 +38,8 @@ test  redis-server      the Redis queue, tested for real
 test  bash-completion   completion of halibutctl's arguments
 test  zsh               the same in another shell
 test  python3-jsonschema the status is what its schemas promise
+test  openssl           certificates that tests make, and an example that encrypts
+test  curl              the example of an object store
 test  procps            pgrep: which processes a test left behind
 test  jq                the example service program in shell
 test  systemd           the units, examined by systemd-analyze

@@ -609,7 +609,8 @@ def test_the_next_call_finds_its_directory_empty():
 
 def test_a_directory_of_a_killed_process_is_not_used_again():
     import json
-    w = misfit(timeout_ms=1500)
+    # It is waited for once; the start of a program may take a while, too.
+    w = misfit(timeout_ms=6000)
     a = json.loads(w.result("IMisfit", "Call"))["directory"]
     w.error("IMisfit", "Hang", w.path("pids"), False)
     b = json.loads(w.result("IMisfit", "Call"))["directory"]
@@ -875,7 +876,9 @@ def test_waiting_has_a_deadline():
     errors = [w.answer(i)[0] for i in (a, b)]
     check_invocation(errors[0]["error"], "did not answer within 1500 ms")
     if errors[1]["error"] is not None:
-        check_invocation(errors[1]["error"], "was free within 1500 ms")
+        # It may have been given what the first left at the last moment.
+        assert re.search("(was free|did not answer) within 1500 ms",
+                         errors[1]["error"]["message"]), errors[1]
     w.finish()
 
 

@@ -176,7 +176,12 @@ static void the_server_name_is_sent_for_names_only(void **state)
 
 static void localhost_is_found_without_evdns(void **state)
 {
+	struct addrinfo *found = NULL;
+
 	(void)state;
+	if (getaddrinfo("localhost", NULL, NULL, &found) != 0)
+		skip(); /* as in a root without /etc/hosts */
+	freeaddrinfo(found);
 	dial.host = "localhost";
 	start_client(&c, &dial);
 	accept_and_open();
