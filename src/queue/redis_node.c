@@ -8,7 +8,7 @@
 
 enum {
 	BEAT_ROUNDING_MS = 100,
-	TIDY_MS = 250,
+	TIDY_MS = 1000,
 	TIDY_KEYS = 64,
 	/* How many pulses are looked at before the pattern is judged, and how
 	 * many foreign ones it may bring for one of ours. */

@@ -15,10 +15,11 @@
 enum {
 	LOOK_MAX = 64,       /* ids asked for at once */
 	LOOK_RETRY_MS = 1000,
-	LIST_TTL_PAUSE_MS = 250,
+	/* So long a list may be without: we might be killed. */
+	LIST_TTL_PAUSE_MS = 25,
 	/* A list that tells when something comes is looked at that much
 	 * rarer: only a sender that died between two commands says nothing. */
-	TOLD_LOOKS = 10,
+	TOLD_LOOKS = 20,
 };
 
 /* LPOPs on their way. Outlives its queue: what it pops must not be lost. */
@@ -193,12 +194,6 @@ static void look_anyway(struct redis_queue *rq)
 	look(rq);
 }
 
-static void on_established(struct hbt_redis_listener *l)
-{
-	redis_guard_look(of_pulse(l)->node);
-	look_anyway(of_pulse(l));
-}
-
 static void set_look_due(struct redis_queue *rq)
 {
 	int64_t wait = rq->node->times.idle_look_ms;
@@ -208,6 +203,15 @@ static void set_look_due(struct redis_queue *rq)
 	/* Thousands of queues that began together do not look together. */
 	wait -= wait / 4 * (rand() % 256) / 256;
 	redis_due_set(rq->node, &rq->look_due, hbt_now_ms() + wait);
+}
+
+static void on_established(struct hbt_redis_listener *l)
+{
+	struct redis_queue *rq = of_pulse(l);
+
+	redis_guard_look(rq->node);
+	set_look_due(rq);
+	look_anyway(rq);
 }
 
 static void on_look_due(struct redis_due *due)

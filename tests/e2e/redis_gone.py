@@ -101,6 +101,19 @@ def test_a_response_whose_storing_was_not_confirmed_reaches_its_caller():
     receiver_loses(b"Response::")
 
 
+def test_who_is_told_of_requests_does_not_ask_for_them():
+    with Cluster(extra="polling_queue_wait_timeout = 1s\n") as c:
+        a, b = c.nodes
+        service = Counter(a, "poll://idle/", 4)
+        count(b, "poll://idle/", 0)
+        before = c.redis.commands()["lpop"]
+        threading.Event().wait(4)  # the original asks 16 times
+        asked = c.redis.commands()["lpop"] - before
+        assert asked <= 3, f"asked {asked} times"
+        count(b, "poll://idle/", 1)
+        assert service.executed == {0: 1, 1: 1}, service.executed
+
+
 if __name__ == "__main__":
     if not has_redis():
         print("1..0 # SKIP no redis-server here")
