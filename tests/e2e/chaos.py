@@ -164,6 +164,7 @@ class Chaos:
 
     def __init__(self, options, redis=None, proxied=False, more=""):
         self.options = options
+        self.kills = False  # processes of the nodes
         self.scale = 10 if options.long else 1  # of times, to the short ones
         section = 'memory_endpoints = {"%s"}\n%s%s' % (
             MEMORY, "" if options.long else SHORT, more)
@@ -238,6 +239,10 @@ class Chaos:
                 assert number not in executed, outcome
         wrong = [c for c in self.local.calls if c[1] != "answered"]
         assert not wrong, wrong
+        for node in self.nodes:
+            assert "AddressSanitizer" not in node.log(), node.log()[-9000:]
+            assert self.kills or "worker_ended" not in node.log(), \
+                [x for x in node.log().splitlines() if "worker_ended" in x]
         # Redis or not: the service of the memory queue works on it 10 ms.
         slow = max(c[3] - c[2] for c in self.local.calls)
         assert slow < 5, f"a call of the memory queue took {slow:.1f} s"
@@ -438,7 +443,7 @@ def nodes_killed(o):
     """Nodes and their processes, at random."""
     with Chaos(o) as w:
         end = time.monotonic() + o.seconds
-        kills = 0
+        w.kills, kills = True, 0
         while time.monotonic() < end:
             node = random.choice(w.nodes)
             if random.random() < 0.3:
