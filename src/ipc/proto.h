@@ -143,8 +143,7 @@ enum hbt_ipc_type {
  * others leave by themselves. */
 enum hbt_stop {
 	HBT_STOP_NOW,
-	/* A connection worker: bring no new ones; polling services stay. The
-	 * queue worker: another one has come, what waits goes on waiting. */
+	/* A connection worker: bring no new ones; polling services stay. */
 	HBT_STOP_REQUESTS,
 	/* Polling services go, too, over the spread of time; what waits in
 	 * Redis, and nobody has taken, is withdrawn. */

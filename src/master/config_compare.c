@@ -75,12 +75,16 @@ static void swap(void *a, void *b, size_t size)
 	memcpy(b, was, size);
 }
 
-/* To begin or end sharing takes other queues; so do other patterns. */
-static bool differs_in_sharing(const struct hbt_config *a,
-                               const struct hbt_config *b)
+static bool is_same_redis(const struct hbt_config *a,
+                          const struct hbt_config *b)
 {
-	return a->shares != b->shares ||
-	       !same_list(&a->memory_endpoints, &b->memory_endpoints);
+	if (a->shares != b->shares)
+		return false;
+	for (const struct hbt_setting *s = hbt_redis_table; s->name != NULL;
+	     s++)
+		if (!same(a, b, s))
+			return false;
+	return true;
 }
 
 #define SWAP(a, b, field) swap(&(a)->field, &(b)->field, sizeof((a)->field))
@@ -92,15 +96,13 @@ void hbt_config_swap_fixed(struct hbt_config *a, struct hbt_config *b)
 		if (!s->reloads)
 			swap(HBT_FIELD(a, s, char), HBT_FIELD(b, s, char),
 			     size_of(s->kind));
-	SWAP(a, b, memory_endpoints);
-	if (a->shares == b->shares)
-		return;
 	SWAP(a, b, shares);
 	SWAP(a, b, redis);
 	SWAP(a, b, password_file);
 	SWAP(a, b, sentinel_password_file);
 	SWAP(a, b, wrappers);
 	SWAP(a, b, response_pulses);
+	SWAP(a, b, memory_endpoints);
 }
 
 void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
@@ -111,8 +113,6 @@ void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
 	     s++)
 		if (!s->reloads && !same(a, b, s))
 			changed(arg, s->name);
-	if (a->shares != b->shares)
+	if (!is_same_redis(a, b))
 		changed(arg, "the section redis");
-	else if (differs_in_sharing(a, b))
-		changed(arg, "memory_endpoints");
 }

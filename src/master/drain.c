@@ -361,8 +361,6 @@ void hbt_drain_worker_ready(struct hbt_master *m, const struct hbt_worker *w)
 
 	if (m->state > MASTER_LEAVING || !hbt_workers_renewed(m->workers, kind))
 		return;
-	/* The queue worker does not withdraw what waits, but for a stop. */
-	stays = stays || kind == HBT_PEER_QUEUE_WORKER;
 	hbt_workers_retire(m->workers, kind,
 	                   stays ? HBT_STOP_REQUESTS : HBT_STOP_ALL,
 	                   m->cfg->drain_spread_ms);

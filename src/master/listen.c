@@ -444,14 +444,25 @@ static void log_listening(const struct listener *l)
 
 struct hbt_listen_plan {
 	struct listener **v; /* borrowed where there was one already */
+	char **texts;        /* of those, another spelling; NULL: the same */
 	bool *is_new;
 	size_t n;
 };
 
+/* That has this text, or else is bound to that address. */
 static struct listener *find(const struct hbt_listeners *ls, const char *text)
 {
+	char address[HBT_ADDRESS_TEXT];
+	struct hbt_listen_address a;
+
 	for (size_t i = 0; i < ls->n; i++)
 		if (ls->v[i]->text != NULL && strcmp(ls->v[i]->text, text) == 0)
+			return ls->v[i];
+	if (hbt_listen_parse(text, &a, NULL) != HALIBUT_OK)
+		return NULL;
+	hbt_address_format((struct sockaddr *)&a.sa, address, sizeof(address));
+	for (size_t i = 0; i < ls->n; i++)
+		if (strcmp(ls->v[i]->address, address) == 0)
 			return ls->v[i];
 	return NULL;
 }
@@ -473,6 +484,10 @@ static int plan_one(struct hbt_listeners *ls, struct hbt_listen_plan *p,
 	int rc;
 
 	if (l != NULL && !is_planned(p, l)) {
+		if (strcmp(l->text, text) != 0 &&
+		    (p->texts[p->n] = strdup(text)) == NULL)
+			return hbt_error_set(err, HALIBUT_ENOMEM,
+			                     "out of memory");
 		p->v[p->n++] = l;
 		return HALIBUT_OK;
 	}
@@ -494,6 +509,7 @@ int hbt_listeners_plan(struct hbt_listeners *ls,
 	*out = p;
 	if (p == NULL ||
 	    (p->v = calloc(addresses->n + 1, sizeof(*p->v))) == NULL ||
+	    (p->texts = calloc(addresses->n + 1, sizeof(*p->texts))) == NULL ||
 	    (p->is_new = calloc(addresses->n + 1, sizeof(bool))) == NULL)
 		rc = hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	for (size_t i = 0; rc == HALIBUT_OK && i < addresses->n; i++)
@@ -510,10 +526,13 @@ void hbt_listen_plan_free(struct hbt_listen_plan **at)
 	*at = NULL;
 	if (p == NULL)
 		return;
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
 		if (p->is_new[i])
 			listener_free(p->v[i]);
+		free(p->texts[i]);
+	}
 	free(p->v);
+	free(p->texts);
 	free(p->is_new);
 	free(p);
 }
@@ -538,6 +557,10 @@ void hbt_listeners_adopt(struct hbt_listeners *ls, struct hbt_listen_plan **at)
 	ls->v = p->v;
 	ls->n = p->n;
 	for (size_t i = 0; i < ls->n; i++) {
+		if (p->texts[i] != NULL) {
+			free(ls->v[i]->text);
+			ls->v[i]->text = p->texts[i];
+		}
 		if (!p->is_new[i])
 			continue;
 		if (ls->refusing)
@@ -546,6 +569,7 @@ void hbt_listeners_adopt(struct hbt_listeners *ls, struct hbt_listen_plan **at)
 			event_add(ls->v[i]->readable, NULL);
 		log_listening(ls->v[i]);
 	}
+	free(p->texts);
 	free(p->is_new);
 	free(p);
 }

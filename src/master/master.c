@@ -147,11 +147,9 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER) {
-		if (hbt_share_link(m->share) == &w->link) {
-			json_decref(m->queue_state);
-			m->queue_state = NULL;
-		}
-		hbt_share_detach(m->share, &w->link);
+		hbt_share_detach(m->share);
+		json_decref(m->queue_state);
+		m->queue_state = NULL;
 	}
 	if (w->link.kind == HBT_PEER_STATUS_WORKER)
 		hbt_documents_worker_gone(m->documents);

@@ -15,7 +15,6 @@
 static const enum hbt_peer_kind renewable[] = {
 	HBT_PEER_CONNECTION_WORKER,
 	HBT_PEER_SERVICE_WORKER,
-	HBT_PEER_QUEUE_WORKER,
 };
 #define N_RENEWABLE (sizeof(renewable) / sizeof(renewable[0]))
 
@@ -27,6 +26,7 @@ struct fresh {
 	struct hbt_identity identity;
 	struct hbt_listen_plan *plan; /* NULL: the same addresses as before */
 	unsigned renew[N_RENEWABLE];  /* how many workers; 0: the old ones do */
+	bool queue_differs;           /* for the queue worker */
 };
 
 static void fresh_fini(struct fresh *f)
@@ -74,10 +74,8 @@ static unsigned wanted(const struct hbt_master *m, const struct fresh *f,
 {
 	if (kind == HBT_PEER_CONNECTION_WORKER)
 		return hbt_master_count_workers(f->cfg);
-	if (kind == HBT_PEER_SERVICE_WORKER)
-		return f->cfg->n_programs > 0 ||
-		       hbt_workers_newest(m->workers, kind) > 0;
-	return m->share != NULL;
+	return f->cfg->n_programs > 0 ||
+	       hbt_workers_newest(m->workers, kind) > 0;
 }
 
 static bool is_same_identity(const struct hbt_identity *a,
@@ -109,6 +107,10 @@ static int plan_workers(struct hbt_master *m, struct fresh *f,
 			f->renew[i] = n;
 		all += f->renew[i];
 	}
+	/* Two of them at a time would take requests that neither carries. */
+	f->queue_differs =
+		m->share != NULL &&
+		hbt_provision_differs(m, &told, HBT_PEER_QUEUE_WORKER);
 	if (all <= hbt_workers_room(m->workers))
 		return HALIBUT_OK;
 	return hbt_error_set(err, HALIBUT_ELIMIT,
@@ -184,6 +186,9 @@ static void renew_workers(struct hbt_master *m, const struct fresh *f)
 static void commit(struct hbt_master *m, struct fresh *f)
 {
 	hbt_config_compare(m->cfg, f->cfg, tell_restart, NULL);
+	if (f->queue_differs)
+		tell_restart(NULL, "What the queue worker is told (limits, "
+		                   "spool_directory, worker_directory)");
 	exchange(m, f);
 	if (f->plan != NULL)
 		hbt_listeners_adopt(m->listeners, &f->plan);

@@ -229,39 +229,8 @@ static bool cancelled(struct hbt_taker *t, struct hbt_pending *p)
 	return true;
 }
 
-/* Under another number, since CALLs with the old one may be on their way. */
-static void renumber(struct shared *s)
-{
-	HASH_DEL(s->share->list, s);
-	s->id = ++s->share->last_id;
-	HASH_ADD(hh, s->share->list, id, sizeof(s->id), s);
-}
-
-/* Another one has taken its place. */
-static void leave_worker(struct hbt_share *share)
-{
-	uint32_t last = share->last_id;
-	struct shared *s, *next;
-
-	for (s = share->list; s != NULL; s = next) {
-		next = s->hh.next;
-		if (s->id > last || !s->announced)
-			continue;
-		tell(s, HBT_IPC_ENDPOINT_GONE, NULL);
-		s->announced = false;
-		s->credits = 0;
-		renumber(s);
-		if (s->hh.tbl == NULL)
-			log_error("%s: nothing is collected for it any more: "
-			          "out of memory",
-			          s->q.key);
-	}
-}
-
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 {
-	if (share->link != NULL)
-		leave_worker(share);
 	share->link = link;
 	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
 		forward(s);
@@ -269,10 +238,8 @@ void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 	}
 }
 
-void hbt_share_detach(struct hbt_share *share, const struct hbt_link *link)
+void hbt_share_detach(struct hbt_share *share)
 {
-	if (share->link != link)
-		return;
 	share->link = NULL;
 	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
 		s->announced = false;
@@ -285,6 +252,14 @@ void hbt_share_stop(struct hbt_share *share)
 	share->stopped = true;
 	for (struct shared *s = share->list; s != NULL; s = s->hh.next)
 		balance(s);
+}
+
+/* Under another number, since CALLs with the old one may be on their way. */
+static void renumber(struct shared *s)
+{
+	HASH_DEL(s->share->list, s);
+	s->id = ++s->share->last_id;
+	HASH_ADD(hh, s->share->list, id, sizeof(s->id), s);
 }
 
 void hbt_share_renew(struct hbt_share *share)

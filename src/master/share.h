@@ -35,11 +35,10 @@ bool hbt_share_has(const struct hbt_share *share, const char *uri);
 /* The queue worker, ready to be asked; NULL: none is. */
 struct hbt_link *hbt_share_link(const struct hbt_share *share);
 /* It is ready: learns of all endpoints and credits, and gets what waited in
- * memory meanwhile. One that was attached before collects nothing any more; a
- * CALL of it that is on its way is returned. */
+ * memory meanwhile. */
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link);
-/* It is gone, and all credits with it; unless it is not attached any more. */
-void hbt_share_detach(struct hbt_share *share, const struct hbt_link *link);
+/* It is gone, and all credits with it. */
+void hbt_share_detach(struct hbt_share *share);
 /* No credits any more, nothing to be enqueued. */
 void hbt_share_stop(struct hbt_share *share);
 

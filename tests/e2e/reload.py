@@ -229,6 +229,17 @@ def test_removing_trust_closes_connections_of_old_workers_too():
     node.stop()
 
 
+def test_a_section_redis_takes_a_restart():
+    node = Node()
+    node.write_conf('redis {\n url = "redis://127.0.0.1:1"\n'
+                    ' key_prefix = "p"\n}\n')
+    assert reload(node).returncode == 0
+    node.wait_log("the section redis was changed in the configuration; "
+                  "restart")
+    assert not [w for w in node.status()["workers"] if w["kind"] == "queue"]
+    node.stop()
+
+
 def test_settings_that_need_a_restart_are_named():
     node = Node()
     node.write_conf("log_format = \"text\"\nsandbox = no\n")

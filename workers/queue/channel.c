@@ -123,21 +123,19 @@ static void on_queue_settings(struct worker *w, struct hbt_rd *r)
 	halibut_error_clear(&err);
 }
 
-static void on_stop(struct worker *w, uint8_t how)
+static void on_stop(struct worker *w, bool drain)
 {
-	if (how == HBT_STOP_NOW) {
+	if (!drain) {
 		event_base_loopbreak(w->base);
 		return;
 	}
 	if (w->draining)
 		return;
 	w->draining = true;
-	w->replaced = how == HBT_STOP_REQUESTS;
 	log_info("stopping behind %zu requests",
 	         enqueue_busy(w) + collect_busy(w));
 	collect_drain(w);
-	if (!w->replaced) /* else what waits is still wanted */
-		enqueue_drain(w);
+	enqueue_drain(w);
 	worker_maybe_leave(w);
 }
 
@@ -164,7 +162,7 @@ static void leave(evutil_socket_t fd, short what, void *arg)
 	if (is_under_way(w) || w->signed_off)
 		return;
 	w->signed_off = true;
-	if (w->ready && !w->replaced)
+	if (w->ready)
 		nodes_sign_off(w);
 	event_base_loopexit(w->base, w->ready ? &patience : NULL);
 }
@@ -234,7 +232,7 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		worker_tell(w, HBT_IPC_PONG, msg->id, NULL, -1);
 		break;
 	case HBT_IPC_STOP:
-		on_stop(w, hbt_rd_u8(&r));
+		on_stop(w, hbt_rd_u8(&r) != 0);
 		break;
 	default: /* trust, polls and the like: news for other workers */
 		break;

@@ -36,7 +36,6 @@ struct worker {
 	struct hbt_ipc *ipc;
 	bool ready;    /* both kinds of settings came */
 	bool draining; /* STOP came: leave when nothing is under way */
-	bool replaced; /* by another one: what waits is still wanted */
 	int exit_code;
 
 	struct hbt_settings settings;

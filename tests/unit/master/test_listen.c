@@ -321,6 +321,45 @@ static void an_address_that_was_taken_meanwhile_is_told(void **state)
 	                 HALIBUT_OK);
 }
 
+static void another_spelling_of_an_address_keeps_its_socket(void **state)
+{
+	struct fixture *f = *state;
+	char address[HBT_ADDRESS_TEXT], *v[] = {address};
+	const struct hbt_strings addresses = {v, 1};
+	struct hbt_listen_plan *plan;
+	int fd;
+
+	strcpy(address, hbt_listeners_address(f->listeners, 0)); /* was :0 */
+	f->log[0] = '\0';
+	assert_int_equal(hbt_listeners_plan(f->listeners, &addresses, &plan,
+	                                    NULL),
+	                 HALIBUT_OK);
+	hbt_listeners_adopt(f->listeners, &plan);
+	assert_string_equal(f->log, "");
+	hbt_listeners_resume(f->listeners);
+	fd = dial(f);
+	turn(f);
+	assert_int_equal(f->accepted, 1);
+	close(fd);
+}
+
+static void a_plan_that_is_given_up_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	char other[] = "127.0.0.1:0", *v[] = {other, other};
+	const struct hbt_strings addresses = {v, 2};
+	struct hbt_listen_plan *plan;
+	int fd;
+
+	assert_int_equal(hbt_listeners_plan(f->listeners, &addresses, &plan,
+	                                    NULL),
+	                 HALIBUT_OK);
+	hbt_listen_plan_free(&plan);
+	assert_int_equal(hbt_listeners_count(f->listeners), 1);
+	fd = dial(f);
+	close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -337,6 +376,8 @@ int main(void)
 		TEST(who_waits_is_accepted_before_others_are_refused),
 		TEST(the_same_address_welcomes_again),
 		TEST(an_address_that_was_taken_meanwhile_is_told),
+		TEST(another_spelling_of_an_address_keeps_its_socket),
+		TEST(a_plan_that_is_given_up_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,7 +94,7 @@ static void connect_worker(struct fixture *f)
 
 static void lose_worker(struct fixture *f)
 {
-	hbt_share_detach(f->share, &f->link);
+	hbt_share_detach(f->share);
 	hbt_ipc_free(&f->link.ipc);
 	hbt_ipc_free(&f->worker);
 }
