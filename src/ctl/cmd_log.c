@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ctl/control.h"
 #include "ctl/ctl.h"
+#include "ctl/options.h"
 
 static const char help[] =
 	"Usage: halibutctl log [--json] [--socket PATH]\n"
@@ -82,21 +82,47 @@ static void on_line(struct talk *t, struct hbt_rd *r)
 		t->over = true;
 }
 
+/* "info redis=debug": a line each, or a list. The text is cut up. */
+static int print_levels(const struct talk *t, char *text)
+{
+	json_t *list = json_array();
+	char *save = NULL;
+
+	for (char *level = strtok_r(text, " ", &save); level != NULL;
+	     level = strtok_r(NULL, " ", &save)) {
+		if (!t->json)
+			puts(level);
+		json_array_append_new(list, json_string(level));
+	}
+	if (t->json)
+		return hbt_ctl_print_json(
+			json_pack("{s:b, s:o}", "ok", 1, "levels", list));
+	json_decref(list);
+	return HBT_EXIT_OK;
+}
+
+static void refuse(struct talk *t, const char *message)
+{
+	if (t->json)
+		hbt_ctl_print_json(json_pack("{s:b, s:s}", "ok", 0, "message",
+		                             message));
+	else
+		fprintf(stderr, "halibutctl: the gateway refused: %s\n",
+		        message);
+	t->exit_code = HBT_EXIT_REMOTE;
+}
+
 static void on_done(struct talk *t, struct hbt_rd *r)
 {
 	bool ok = hbt_rd_u8(r) != 0;
 	char *message = hbt_rd_strdup(r);
 
 	if (!ok) {
-		fprintf(stderr, "halibutctl: the gateway refused: %s\n",
-		        message != NULL ? message : "no reason");
-		t->exit_code = HBT_EXIT_REMOTE;
+		refuse(t, message != NULL ? message : "no reason");
 		t->over = true;
 	} else if (--t->awaits == 0) {
-		for (char *p = message; p != NULL && *p != '\0'; p++)
-			if (*p == ' ')
-				*p = '\n';
-		puts(message != NULL ? message : "");
+		if (message != NULL)
+			t->exit_code = print_levels(t, message);
 		t->over = true;
 	}
 	free(message);

@@ -207,6 +207,17 @@ def test_what_a_kicked_connection_carries_fails_with_the_reason():
     node.stop()
 
 
+def test_levels_of_the_log_are_json_as_well():
+    node = Node()
+    done = json.loads(order(node, "log", "--level", "redis=error", "--json"))
+    assert done["ok"] is True and "redis=error" in done["levels"], done
+    plain = order(node, "log", "--levels").split()
+    assert plain == done["levels"]
+    done = json.loads(order(node, "log", "--level", "loud", "--json", code=1))
+    assert done["ok"] is False and "loud" in done["message"]
+    node.stop()
+
+
 def test_to_kick_nobody_is_refused():
     node = Node()
     for args in (("0-4711",), ("9-1",), ("--subscription", "poll://none/"),
