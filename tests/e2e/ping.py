@@ -248,7 +248,6 @@ def test_one_that_is_refused_is_found_with_the_command_that_lets_it_in():
     assert steps["refused"]["remedy"] == "halibutctl " + command
     ctl(*command.split(), "--socket", node.control, check=True)
     poller = Poller(node, "poll://web1/", certificate="stranger")
-    poller.serve(echo_first)
     node.wait_idle_poller("poll://web1/")
     # Documents are of the second before.
     until(lambda: ctl("ping", "poll://web1", "--socket",
