@@ -511,7 +511,7 @@ def settings(spool_directory, index=0, node="node-1", log_level=LOG_DEBUG,
         raise TypeError(f"no such limits: {', '.join(limits)}")
     w.text(certificate_pem).text(key_pem)
     w.text(friendly_page).text(friendly_headers).text(spool_directory)
-    return w.u8(serves_clients)
+    return w.u8(serves_clients).u32(0)  # no identities
 
 
 def _counters():
