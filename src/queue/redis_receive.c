@@ -285,6 +285,8 @@ static void respond(struct redis_receive *r, struct hbt_message *msg,
 	rc = hbt_store_save(&r->saving, n->store, msg,
 	                    n->times.response_ttl_ms + STREAMS_TTL_MS, &store,
 	                    on_saved, r);
+	if (rc == HALIBUT_OK)
+		hbt_saving_set_window(r->saving, WRITE_WINDOW_MS);
 	if (rc == HALIBUT_OK && store != NULL && streams != NULL) {
 		rc = hbt_feed_new(&r->feed, n->base, streams, store);
 		streams = NULL;

@@ -224,6 +224,7 @@ static int make_store(struct hbt_redis_setup *setup, struct event_base *base,
 		.max_total_bytes = max > 0 ? max : STREAMS_MAX_BYTES,
 		.max_metadata_bytes = max > 0 ? max : METADATA_MAX_BYTES,
 		.program_timeout_ms = PROGRAM_TIMEOUT_MS,
+		.retry_window_ms = s->times.retry_window_ms,
 	};
 
 	return hbt_store_new(&setup->store, base, setup->redis, &config, err);

@@ -38,6 +38,7 @@ struct hbt_store {
 };
 
 struct hbt_saving {
+	int64_t window_ms; /* 0: the store's */
 	struct hbt_store *store;
 	struct hbt_sink sink;
 	struct hbt_message *m;

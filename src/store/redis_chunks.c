@@ -173,6 +173,13 @@ static int put_open(struct hbt_saving *g, struct halibut_error *err)
 	return HALIBUT_OK;
 }
 
+static int64_t window_of(const struct hbt_saving *g)
+{
+	const struct chunks *c = g->store->impl;
+
+	return g->window_ms > 0 ? g->window_ms : c->window_ms;
+}
+
 static bool put_ready(struct hbt_saving *g)
 {
 	struct put *p = g->put;
@@ -232,8 +239,7 @@ static void check(struct hbt_saving *g)
 		free(key);
 	}
 	if (p->asking != NULL) {
-		hbt_redis_batch_send(p->asking, c->window_ms,
-		                     on_checked, g);
+		hbt_redis_batch_send(p->asking, window_of(g), on_checked, g);
 		return;
 	}
 	no_memory(&err);
@@ -281,7 +287,7 @@ static int send_chunk(struct hbt_saving *g, struct halibut_error *err)
 	hbt_redis_batch_add(f->batch, "EXEC");
 	p->len = 0;
 	p->in_flight++;
-	hbt_redis_batch_send(f->batch, c->window_ms, on_written, f);
+	hbt_redis_batch_send(f->batch, window_of(g), on_written, f);
 	free(key);
 	return HALIBUT_OK;
 }
@@ -365,7 +371,7 @@ static int put_begin(struct hbt_saving *g, size_t k, struct halibut_error *err)
 	hbt_redis_batch_add(p->asking, "ZRANGE %s:HalibutStreams:usage 0 -1",
 	                    c->prefix);
 	hbt_redis_batch_add(p->asking, "EXEC");
-	hbt_redis_batch_send(p->asking, c->window_ms, on_reserved, g);
+	hbt_redis_batch_send(p->asking, window_of(g), on_reserved, g);
 	return HALIBUT_OK;
 }
 

@@ -381,6 +381,11 @@ int hbt_store_save(struct hbt_saving **out, struct hbt_store *s,
 	return HALIBUT_OK;
 }
 
+void hbt_saving_set_window(struct hbt_saving *g, int64_t ms)
+{
+	g->window_ms = ms;
+}
+
 void hbt_saving_cancel(struct hbt_saving **g_p)
 {
 	struct hbt_saving *g = *g_p;

@@ -64,6 +64,9 @@ int hbt_store_save(struct hbt_saving **out, struct hbt_store *s,
                    const struct hbt_message *m, int64_t ttl_ms,
                    struct hbt_sink **sink, hbt_store_saved_fn saved, void *arg);
 void hbt_saving_cancel(struct hbt_saving **saving); /* NULL allowed */
+/* How long a Redis that is gone is tried again, instead of retry_window_ms; for
+ * all that is not on its way yet. */
+void hbt_saving_set_window(struct hbt_saving *saving, int64_t ms);
 
 /*
  * A source of the raw section of m's streams, which were stored with this
