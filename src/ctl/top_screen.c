@@ -1,8 +1,10 @@
 /* halibutctl top in a terminal. */
 #include <curses.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "ctl/ctl.h"
 #include "ctl/top.h"
 
@@ -216,6 +218,24 @@ static bool obey(struct hbt_ctl_top *t, int key)
 	return true;
 }
 
+/* A key; ERR when there was none for so long; 0 when the terminal is gone,
+ * which getch() tells at once, and again and again. */
+static int await_key(int64_t ms)
+{
+	struct pollfd terminal = {.fd = STDIN_FILENO, .events = POLLIN};
+	int key;
+
+	timeout((int)ms);
+	key = getch();
+	if (key != ERR || poll(&terminal, 1, 0) <= 0)
+		return key;
+	if (terminal.revents & (POLLHUP | POLLERR | POLLNVAL))
+		return 0;
+	timeout(0); /* one came in this moment, or this is the end */
+	key = getch();
+	return key != ERR ? key : 0;
+}
+
 int hbt_ctl_top_screen(struct hbt_ctl_top *t, int64_t interval_ms)
 {
 	int key;
@@ -234,9 +254,8 @@ int hbt_ctl_top_screen(struct hbt_ctl_top *t, int64_t interval_ms)
 	do {
 		hbt_ctl_top_sample(t, page_rows());
 		draw(t);
-		timeout((int)interval_ms);
-		key = getch();
-	} while (key == ERR || obey(t, key));
+		key = await_key(interval_ms);
+	} while (key == ERR || (key != 0 && obey(t, key)));
 	endwin();
 	return HBT_EXIT_OK;
 }

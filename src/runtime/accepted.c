@@ -312,28 +312,42 @@ void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err)
 	free(a);
 }
 
-static struct hbt_accepted *find_untrusted(const struct hbt_accepted_list *list,
-                                           const struct hbt_trust_set *trust)
+/* Moves those that are not in trust from one list to the other. */
+static void pick_untrusted(struct hbt_accepted_list *from,
+                           struct hbt_accepted_list *to,
+                           const struct hbt_trust_set *trust)
 {
-	struct hbt_accepted *a;
+	struct hbt_accepted *a, *next;
 
-	LIST_FOREACH (a, list, link)
-		if (a->authorised && !a->ending &&
-		    !hbt_trust_set_has(trust, a->thumbprint))
-			break;
-	return a;
+	for (a = LIST_FIRST(from); a != NULL; a = next) {
+		next = LIST_NEXT(a, link);
+		if (!a->authorised || a->ending ||
+		    hbt_trust_set_has(trust, a->thumbprint))
+			continue;
+		LIST_REMOVE(a, link);
+		LIST_INSERT_HEAD(to, a, link);
+	}
 }
 
-void hbt_accepted_drop_untrusted(const struct hbt_accepted_list *list,
+void hbt_accepted_drop_untrusted(struct hbt_accepted_list *list,
                                  const struct hbt_trust_set *trust)
 {
+	struct hbt_accepted_list untrusted = LIST_HEAD_INITIALIZER(untrusted);
 	struct halibut_error err = {0};
 	struct hbt_accepted *a;
 
 	hbt_error_set(&err, HALIBUT_EUNTRUSTED,
 	              "its certificate is not trusted any more");
+	pick_untrusted(list, &untrusted, trust);
 	/* From the start each time: gone() may have dropped others. */
-	while ((a = find_untrusted(list, trust)) != NULL)
-		hbt_accepted_drop(a, &err);
+	while ((a = LIST_FIRST(&untrusted)) != NULL) {
+		if (!a->ending) {
+			hbt_accepted_drop(a, &err);
+			continue;
+		}
+		/* Since it was picked; its owner finds it where it was. */
+		LIST_REMOVE(a, link);
+		LIST_INSERT_HEAD(list, a, link);
+	}
 	halibut_error_clear(&err);
 }

@@ -73,7 +73,7 @@ void hbt_accepted_retire(struct hbt_accepted *a);
  * carries fails with err, then closed() is called. No-op when it is ending. */
 void hbt_accepted_drop(struct hbt_accepted *a, const struct halibut_error *err);
 /* Drops those whose certificate is not in trust any more. */
-void hbt_accepted_drop_untrusted(const struct hbt_accepted_list *list,
+void hbt_accepted_drop_untrusted(struct hbt_accepted_list *list,
                                  const struct hbt_trust_set *trust);
 
 #endif

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -100,6 +101,15 @@ def test_it_goes_on_when_the_gateway_comes_and_goes():
     t.wait("no gateway at the control socket|hung up")
     t.press("q", redraw=False)
     assert t.end() == 0
+
+
+def test_it_ends_with_its_terminal():
+    node = node_with_pollers()
+    t = Terminal("--socket", node.control, "--interval", "100ms")
+    t.wait("subscriptions by waiting")
+    os.close(t.master)
+    assert t.process.wait(PATIENCE) in (0, -signal.SIGHUP), t.process.returncode
+    node.stop()
 
 
 def test_without_a_terminal_it_says_what_to_do_instead():
