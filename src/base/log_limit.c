@@ -162,14 +162,20 @@ void hbt_log_refusal(const char *peer, const char *thumbprint,
                      const char *reason)
 {
 	const char *colon = strrchr(peer, ':');
-	char key[512];
+	/* As src/exchange/accept.c, and the original, say it. */
+	bool is_unknown = thumbprint != NULL &&
+	                  strstr(reason, "thumbprints that we trust") != NULL;
+	char key[512], remedy[80];
 
+	snprintf(remedy, sizeof(remedy), "halibutctl trust add %s",
+	         is_unknown ? thumbprint : "");
 	snprintf(key, sizeof(key), "refused %.*s ",
 	         colon != NULL ? (int)(colon - peer) : (int)strlen(peer), peer);
 	add_without(key, sizeof(key), reason, peer);
 	log_limited(key, HBT_LOG_WARNING,
 	            LOG_ABOUT(.event = "connection_refused", .peer = peer,
-	                      .thumbprint = thumbprint, .reason = reason),
+	                      .thumbprint = thumbprint, .reason = reason,
+	                      .remedy = is_unknown ? remedy : NULL),
 	            "%s refused: %s", peer, reason);
 }
 

@@ -203,6 +203,8 @@ def test_a_thousand_refusals_are_one_line_a_reason():
     assert lines[0]["thumbprint"] == Certificate.get("stranger").thumbprint
     assert lines[0]["peer"].startswith("127.0.0.1:"), lines
     assert lines[0]["process"] == "master", lines
+    assert lines[0]["remedy"] == "halibutctl trust add " + \
+        Certificate.get("stranger").thumbprint, lines
     node.stop()
 
 
