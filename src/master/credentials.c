@@ -32,13 +32,8 @@ static void wipe(char **key)
 static int load_key(const struct place *at, char **key,
                     struct halibut_error *err)
 {
-	char *cert = NULL;
-	int rc;
-
 	wipe(key);
-	rc = hbt_tls_load_file(at->key, at->password, &cert, key, err);
-	free(cert);
-	return rc;
+	return hbt_tls_load_key_file(at->key, at->password, key, err);
 }
 
 static int load(const struct place *at, char **cert, char **key,

@@ -462,6 +462,44 @@ out:
 	return rc;
 }
 
+/* Of a text in which there is a key, or of a PKCS#12 file. */
+static int load_key(const char *data, size_t len, const char *path,
+                    const char *password, char **key_pem,
+                    struct halibut_error *err)
+{
+	char *cert = NULL;
+	int rc = HALIBUT_OK;
+
+	if (strstr(data, "-----BEGIN ") == NULL)
+		rc = load_pkcs12(data, len, path, password, &cert, key_pem,
+		                 err);
+	else if (has_key(data) &&
+	         (*key_pem = pem_key(data, path, password, err)) == NULL)
+		rc = HALIBUT_EINVAL;
+	free(cert);
+	if (rc == HALIBUT_OK && *key_pem == NULL)
+		rc = hbt_error_set(err, HALIBUT_EINVAL,
+		                   "%s contains no private key", path);
+	return rc;
+}
+
+int hbt_tls_load_key_file(const char *path, const char *password,
+                          char **key_pem, struct halibut_error *err)
+{
+	char *data;
+	size_t len;
+	int rc;
+
+	*key_pem = NULL;
+	ERR_clear_error();
+	if ((rc = read_file(path, &data, &len, err)) == 0)
+		rc = load_key(data, len, path, password, key_pem, err);
+	if (data != NULL)
+		OPENSSL_cleanse(data, len);
+	free(data);
+	return rc;
+}
+
 int hbt_tls_load_file(const char *path, const char *password, char **cert_pem,
                       char **key_pem, struct halibut_error *err)
 {

@@ -63,5 +63,8 @@ int hbt_tls_self_signed(const char *name, int bits, int days, char **cert_pem,
  */
 int hbt_tls_load_file(const char *path, const char *password, char **cert_pem,
                       char **key_pem, struct halibut_error *err);
+/* Only the key, of a file that need not have a certificate. */
+int hbt_tls_load_key_file(const char *path, const char *password,
+                          char **key_pem, struct halibut_error *err);
 
 #endif

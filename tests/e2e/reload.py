@@ -83,6 +83,25 @@ def test_a_key_that_does_not_fit_changes_nothing():
     node.stop()
 
 
+def test_certificate_and_key_may_be_two_files():
+    node = Node()
+    with open(Certificate.get("other").path) as f:
+        pem = f.read()
+    at = pem.index("-----BEGIN PRIVATE")
+    names = {"certificate": pem[:at], "key": pem[at:]}
+    for name, text in names.items():
+        with open(os.path.join(node.dir, name + ".pem"), "w") as f:
+            f.write(text)
+    node.write_conf("".join(f'{name} = "{node.dir}/{name}.pem"\n'
+                            for name in names))
+    done = reload(node)
+    assert done.returncode == 0, done
+    until(lambda: shown_certificate(node.port) ==
+          Certificate.get("other").thumbprint,
+          "the certificate of the file")
+    node.stop()
+
+
 def test_what_the_configuration_names_must_be_there():
     node = Node()
     for text, words in (

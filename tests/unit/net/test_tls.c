@@ -242,6 +242,26 @@ static void a_pem_file_is_taken_apart(void **state)
 	free(both);
 }
 
+static void a_key_may_have_a_file_of_its_own(void **state)
+{
+	struct halibut_error err = {0};
+	char *key = NULL;
+	const char *path = write_file(key_pem, strlen(key_pem));
+
+	(void)state;
+	assert_int_equal(hbt_tls_load_key_file(path, NULL, &key, &err), 0);
+	assert_string_equal(key, key_pem);
+	free(key);
+	unlink(path);
+	path = write_file(cert_pem, strlen(cert_pem));
+	assert_int_equal(hbt_tls_load_key_file(path, NULL, &key, &err),
+	                 HALIBUT_EINVAL);
+	assert_non_null(strstr(err.message, "contains no private key"));
+	assert_null(key);
+	halibut_error_clear(&err);
+	unlink(path);
+}
+
 static void an_encrypted_pem_key_needs_its_password(void **state)
 {
 	struct halibut_error err = {0};
@@ -368,6 +388,7 @@ int main(void)
 		cmocka_unit_test(thumbprints_are_normalised),
 		cmocka_unit_test(a_list_of_thumbprints_has_its_members),
 		cmocka_unit_test(a_pem_file_is_taken_apart),
+		cmocka_unit_test(a_key_may_have_a_file_of_its_own),
 		cmocka_unit_test(an_encrypted_pem_key_needs_its_password),
 		cmocka_unit_test(a_pkcs12_file_is_read),
 		cmocka_unit_test(a_pkcs12_file_of_an_old_windows_is_read),
