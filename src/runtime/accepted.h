@@ -67,7 +67,7 @@ void hbt_accepted_free(struct hbt_accepted **a);
  * closed() is called. Allowed last in ready() and in an inlet's sent(). */
 void hbt_accepted_finish(struct hbt_accepted *a);
 /* hbt_exchange_retire(): a client, or who may turn out to be one, ends when it
- * would ask for more. */
+ * would ask for more. A polling service's end is its owner's to choose. */
 void hbt_accepted_retire(struct hbt_accepted *a);
 /* The connection is closed from our side (trust withdrawn, shutdown): what it
  * carries fails with err, then closed() is called. No-op when it is ending. */

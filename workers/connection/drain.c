@@ -2,8 +2,9 @@
  * Leaving without a loss. First nothing new is begun: clients end where they
  * would ask for more (hbt_exchange_retire()), and so do the servers that we
  * poll. Polling services may stay meanwhile, since they carry what the others
- * still ask; then they end one after the other, when they are idle, because a
- * fleet that was cut off at one stroke comes back at one stroke. When nothing
+ * still ask; then they end one after the other, because a fleet that was cut
+ * off at one stroke comes back at one stroke: when they are idle, or, if there
+ * always is a request for them, instead of being offered again. When nothing
  * is left the master has the last word: a call may be on its way to us.
  */
 #include "base/log.h"
@@ -86,13 +87,26 @@ static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now,
 		hbt_accepted_finish(a);
 		return true;
 	}
-	if (d->everything && d->pollers_ended < due && is_idle_poller(a, now)) {
+	if (!d->everything || !is_poller(a))
+		return false;
+	if (!a->retired && d->pollers_ended < due) {
 		d->pollers_ended++;
-		hbt_exchange_explain(a->ex, "this process stops");
-		hbt_accepted_finish(a);
-		return true;
+		hbt_accepted_retire(a);
 	}
-	return false;
+	if (!a->retired || !is_idle_poller(a, now))
+		return false; /* drain_poller() meets it after its request */
+	hbt_exchange_explain(a->ex, "this process stops");
+	hbt_accepted_finish(a);
+	return true;
+}
+
+bool drain_poller(struct worker *w, struct hbt_accepted *a)
+{
+	if (!w->drain.everything || !a->retired)
+		return false;
+	hbt_exchange_explain(a->ex, "this process stops");
+	hbt_accepted_finish(a);
+	return true;
 }
 
 /* True: there may be more to do right now. */

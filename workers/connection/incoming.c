@@ -333,7 +333,8 @@ static void ready(void *arg, struct hbt_accepted *a)
 {
 	struct worker *w = arg;
 
-	worker_tell(w, HBT_IPC_OFFER, a->id, NULL, -1);
+	if (!drain_poller(w, a))
+		worker_tell(w, HBT_IPC_OFFER, a->id, NULL, -1);
 }
 
 /* As it was counted by the callbacks before. */

@@ -122,6 +122,8 @@ void drain_begin(struct worker *w, bool everything, int64_t spread_ms);
 /* The master has something for us after all: it must hear again that nothing
  * is left. */
 void drain_interrupted(struct worker *w);
+/* A polling service can take a request: true when it has ended instead. */
+bool drain_poller(struct worker *w, struct hbt_accepted *a);
 void drain_fini(struct worker *w);
 
 /* rows.c: what connections there are, and were. */
