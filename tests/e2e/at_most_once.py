@@ -187,7 +187,8 @@ class Caller:
                     self.client.fill()
                 self.step.stop_at("delivering")
             message, streams = self.client.finish()
-        except (Closed, OSError, *GARBLED):
+        # The last two: its socket was closed by another thread meanwhile.
+        except (Closed, OSError, *GARBLED, AttributeError, ValueError):
             self.outcome = "connection lost"
             return
         if message["error"] is not None:
