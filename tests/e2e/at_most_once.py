@@ -187,8 +187,8 @@ class Caller:
                     self.client.fill()
                 self.step.stop_at("delivering")
             message, streams = self.client.finish()
-        # The last two: its socket was closed by another thread meanwhile.
-        except (Closed, OSError, *GARBLED, AttributeError, ValueError):
+        # AttributeError: another thread closed its socket meanwhile.
+        except (Closed, OSError, *GARBLED, AttributeError):
             self.outcome = "connection lost"
             return
         if message["error"] is not None:
