@@ -145,9 +145,13 @@ enum hbt_stop {
 	HBT_STOP_NOW,
 	/* A connection worker: bring no new ones; polling services stay. */
 	HBT_STOP_REQUESTS,
-	/* Polling services go, too, over the spread of time; what waits in
-	 * Redis, and nobody has taken, is withdrawn. */
+	/* Polling services go, too, over the spread of time, each when nothing
+	 * waits for it any more; what waits in Redis, and nobody has taken, is
+	 * withdrawn. */
 	HBT_STOP_ALL,
+	/* The same, and others serve on, to whom new requests may always come:
+	 * a polling service is let go whatever waits for it. */
+	HBT_STOP_HANDOVER,
 };
 
 /* How far a worker has come with that. */

@@ -72,12 +72,25 @@ static bool is_first_stage_over(const struct hbt_master *m)
 
 static void end_polling(struct hbt_master *m)
 {
+	enum hbt_stop how = m->state == MASTER_RUNNING ? HBT_STOP_HANDOVER
+	                                               : HBT_STOP_ALL;
 	struct hbt_worker *w;
 
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
 		if (is_first_stage(w))
-			hbt_worker_stop_on(w, HBT_STOP_ALL,
-			                   m->cfg->drain_spread_ms);
+			hbt_worker_stop_on(w, how, m->cfg->drain_spread_ms);
+}
+
+/* Nobody serves on any more, or somebody does again: those that were on their
+ * way out go on otherwise. */
+static void turn(struct hbt_master *m, enum hbt_stop from, enum hbt_stop to)
+{
+	struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (w->link.kind == HBT_PEER_CONNECTION_WORKER &&
+		    w->told == from)
+			hbt_worker_stop_on(w, to, m->cfg->drain_spread_ms);
 }
 
 /* From now on a request is refused, wherever it comes from. */
@@ -207,6 +220,7 @@ static void begin_draining(struct hbt_master *m)
 		event_add(m->stop_timer, &tv);
 	hbt_listeners_finish(m->listeners);
 	hbt_listeners_free(&m->listeners);
+	turn(m, HBT_STOP_HANDOVER, HBT_STOP_REQUESTS);
 	hbt_workers_stop(m->workers, HBT_PEER_CONNECTION_WORKER,
 	                 HBT_STOP_REQUESTS, 0);
 	on_tick(-1, 0, m);
@@ -320,6 +334,7 @@ int hbt_master_drain(struct hbt_master *m, const char *who,
 	          "%s: taking no connections any more, finishing what there is",
 	          who);
 	m->state = MASTER_DRAINED;
+	turn(m, HBT_STOP_HANDOVER, HBT_STOP_REQUESTS);
 	hbt_listeners_refuse(m->listeners);
 	hbt_hosted_stop(m->hosted);
 	hbt_systemd_notify("STATUS=drained, see halibutctl undrain");
@@ -344,6 +359,7 @@ int hbt_master_undrain(struct hbt_master *m, const char *who,
 	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "undrained", .reason = who),
 	          "%s: serving again", who);
 	m->state = MASTER_RUNNING;
+	turn(m, HBT_STOP_ALL, HBT_STOP_HANDOVER);
 	hbt_hosted_resume(m->hosted);
 	hbt_provision_lists(m);
 	hbt_dispatch_review(m);
@@ -362,7 +378,7 @@ void hbt_drain_worker_ready(struct hbt_master *m, const struct hbt_worker *w)
 	if (m->state > MASTER_LEAVING || !hbt_workers_renewed(m->workers, kind))
 		return;
 	hbt_workers_retire(m->workers, kind,
-	                   stays ? HBT_STOP_REQUESTS : HBT_STOP_ALL,
+	                   stays ? HBT_STOP_REQUESTS : HBT_STOP_HANDOVER,
 	                   m->cfg->drain_spread_ms);
 	start_ticking(m);
 }

@@ -251,6 +251,30 @@ def test_a_poller_that_always_has_work_is_let_go():
     assert node.stop() == 0
 
 
+def test_what_waits_at_a_drained_node_is_served():
+    node = Node("drain_spread = 0s\n")
+    p = Poller(node, "poll://busy/")
+    idle = Poller(node, "poll://idle/")
+    for uri in ("poll://busy/", "poll://idle/"):
+        node.wait_idle_poller(uri)
+    clients = [Client(node) for _ in range(20)]
+    for n, c in enumerate(clients):
+        c.start("poll://busy/", "ICount", "AddOne", n)
+    until(lambda: node.status()["calls"]["in_flight"] == len(clients),
+          "all ask")
+    ctl("drain", "--socket", node.control, check=True)
+    assert idle.at_eof(), idle.buffer
+    for n in range(len(clients)):
+        request, _ = p.take()
+        p.answer(request, request["params"][0] + 1)
+        with contextlib.suppress(Closed):
+            p.expect(b"PROCEED\r\n")
+    for n, c in enumerate(clients):
+        reply, _ = c.finish()
+        assert reply["error"] is None and reply["result"] == n + 1, reply
+    assert node.stop() == 0
+
+
 def test_one_node_of_two_is_drained_and_comes_back():
     nodes = [Node('drain_spread = 500ms\nlog_level = "info"\n')
              for _ in range(2)]
@@ -282,14 +306,14 @@ class Inherited(Node):
             self.listener = socket.create_server(("127.0.0.1", 0),
                                                  backlog=4096)
         fd = self.listener.fileno()
+        as_third = "" if fd == 3 else f"3<&{fd} {fd}<&-"
 
         # The child alone knows its number: through a shell.
         return subprocess.Popen(
-            ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
+            ["/bin/bash", "-c", f'LISTEN_PID=$$ exec "$@" {as_third}', "sh",
              os.path.join(g.BUILD, "halibutd"), "-c", self.conf],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            preexec_fn=lambda: os.dup2(fd, 3), pass_fds=(3,),
-            env={**os.environ, "LISTEN_FDS": "1"})
+            pass_fds=(fd,), env={**os.environ, "LISTEN_FDS": "1"})
 
     def restart(self):
         self.process.send_signal(signal.SIGTERM)

@@ -166,7 +166,7 @@ static void on_stop(struct worker *w, struct hbt_rd *r)
 	if (how == HBT_STOP_NOW)
 		event_base_loopbreak(w->base);
 	else
-		drain_begin(w, how == HBT_STOP_ALL, spread_ms);
+		drain_begin(w, (enum hbt_stop)how, spread_ms);
 }
 
 /* Half of our settings would be worse than a worker that starts anew. */

@@ -3,9 +3,10 @@
  * would ask for more (hbt_exchange_retire()), and so do the servers that we
  * poll. Polling services may stay meanwhile, since they carry what the others
  * still ask; then they end one after the other, because a fleet that was cut
- * off at one stroke comes back at one stroke: when they are idle, or, if there
- * always is a request for them, instead of being offered again. When nothing
- * is left the master has the last word: a call may be on its way to us.
+ * off at one stroke comes back at one stroke: when they are idle, or, where
+ * other workers go on bringing requests, instead of being offered again, since
+ * they might always be busy. When nothing is left the master has the last word:
+ * a call may be on its way to us.
  */
 #include "base/log.h"
 #include "base/timespan.h"
@@ -102,7 +103,7 @@ static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now,
 
 bool drain_poller(struct worker *w, struct hbt_accepted *a)
 {
-	if (!w->drain.everything || !a->retired)
+	if (!w->drain.hands_over || !a->retired)
 		return false;
 	hbt_exchange_explain(a->ex, "this process stops");
 	hbt_accepted_finish(a);
@@ -178,7 +179,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	evtimer_add(w->drain.timer, more ? &at_once : &later);
 }
 
-void drain_begin(struct worker *w, bool everything, int64_t spread_ms)
+void drain_begin(struct worker *w, enum hbt_stop how, int64_t spread_ms)
 {
 	static const struct timeval at_once;
 	struct drain *d = &w->drain;
@@ -195,7 +196,10 @@ void drain_begin(struct worker *w, bool everything, int64_t spread_ms)
 		d->since_ms = now;
 		incoming_polls_retire(w);
 	}
-	if (everything && !d->everything) {
+	d->hands_over = how == HBT_STOP_HANDOVER;
+	if (how == HBT_STOP_REQUESTS) {
+		d->everything = false;
+	} else if (!d->everything) {
 		d->everything = true;
 		d->spread_ms = spread_ms;
 		d->pollers_since_ms = now;

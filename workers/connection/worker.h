@@ -39,6 +39,7 @@ struct drain { /* drain.c's */
 	struct event *timer;
 	enum hbt_drained told; /* to the master */
 	int64_t since_ms;
+	bool hands_over; /* polling services end even if requests wait */
 	bool everything; /* polling services end, too, from then on: */
 	int64_t pollers_since_ms, spread_ms;
 	uint64_t n_pollers, pollers_ended;
@@ -117,8 +118,8 @@ void outgoing_tell_phases(struct worker *w);
 int worker_endpoint(struct worker *w, struct hbt_endpoint *e,
                     struct hbt_endpoint_fields *f, struct halibut_error *err);
 
-/* drain.c: begins, or goes on with everything, after STOP. */
-void drain_begin(struct worker *w, bool everything, int64_t spread_ms);
+/* drain.c: after STOP. Begins, or goes on otherwise. */
+void drain_begin(struct worker *w, enum hbt_stop how, int64_t spread_ms);
 /* The master has something for us after all: it must hear again that nothing
  * is left. */
 void drain_interrupted(struct worker *w);
