@@ -125,6 +125,39 @@ void redis_add_message(struct hbt_redis_batch *b, const char *key,
 	redis_add_expire(b, key, ttl_ms);
 }
 
+static bool copy(uint8_t **to, size_t *to_len, const redisReply *field)
+{
+	*to = NULL;
+	*to_len = 0;
+	if (field->type != REDIS_REPLY_STRING || field->len == 0)
+		return true;
+	if ((*to = malloc(field->len)) == NULL)
+		return false;
+	memcpy(*to, field->str, field->len);
+	*to_len = field->len;
+	return true;
+}
+
+int redis_read_message(const redisReply *fields, uint8_t **body,
+                       size_t *body_len, uint8_t **metadata,
+                       size_t *metadata_len, struct halibut_error *err)
+{
+	bool there = fields->type == REDIS_REPLY_ARRAY && fields->elements == 2;
+
+	*body = *metadata = NULL;
+	*body_len = *metadata_len = 0;
+	if (there &&
+	    (!copy(body, body_len, fields->element[0]) ||
+	     !copy(metadata, metadata_len, fields->element[1]))) {
+		free(*body);
+		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
+	}
+	if (*body == NULL)
+		return hbt_error_set(err, HALIBUT_EPROTO,
+		                     "it has no RequestMessageField");
+	return HALIBUT_OK;
+}
+
 static void on_beaten(void *arg, redisReply **replies, size_t n,
                       const struct halibut_error *err)
 {

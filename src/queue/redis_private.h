@@ -2,9 +2,9 @@
  * What the files of the Redis queue share.
  *
  *   redis_queue.c    the queue of an endpoint: takers, looks into the list
- *   redis_send.c     a request of this process, until it has its answer
+ *   redis_send*.c    a request of this process, until it has its answer
  *   redis_lost.c     whether the node that took a request has lost it
- *   redis_receive.c  a request that was taken out of Redis, until its
+ *   redis_receive*.c a request that was taken out of Redis, until its
  *                    response is there
  *   redis_node.c     what they share: time, pulses, tidying up
  *   redis_guard.c    whether Redis lost its data
@@ -121,6 +121,12 @@ struct redis_queue {
 void redis_due_set(struct hbt_redis_node *n, struct redis_due *due,
                    int64_t at_ms);
 void redis_due_clear(struct hbt_redis_node *n, struct redis_due *due);
+/* *to becomes at_ms if that is sooner. */
+static inline void redis_due_lower(int64_t *to, int64_t at_ms)
+{
+	if (at_ms < *to)
+		*to = at_ms;
+}
 
 /* EXPIRE, or PEXPIRE when it is no whole number of seconds. 2.5 */
 void redis_add_expire(struct hbt_redis_batch *b, const char *key,
@@ -130,6 +136,13 @@ void redis_add_message(struct hbt_redis_batch *b, const char *key,
                        const uint8_t *body, size_t body_len,
                        const uint8_t *metadata, size_t metadata_len,
                        int64_t ttl_ms);
+/*
+ * What an HMGET of these two fields replied. The copies are the caller's;
+ * *body is set on success, *metadata NULL or set in any case.
+ */
+int redis_read_message(const redisReply *fields, uint8_t **body,
+                       size_t *body_len, uint8_t **metadata,
+                       size_t *metadata_len, struct halibut_error *err);
 /* The response of this request was read: its key may go. */
 void redis_tidy(struct hbt_redis_node *n, const char *ref);
 /*
@@ -152,7 +165,7 @@ void redis_guard_look(struct hbt_redis_node *n);
 void redis_guard_suspect(struct hbt_redis_node *n);
 void redis_guard_stop(struct hbt_redis_node *n);
 
-/* ---- redis_send.c ---- */
+/* ---- redis_send*.c, which share redis_send.h ---- */
 
 /* False when memory is short; p is as it was. */
 bool redis_send_new(struct redis_queue *rq, struct hbt_pending *p);
@@ -198,7 +211,7 @@ void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p);
 /* One of n_coming does not come. */
 void redis_queue_lost(struct redis_queue *rq);
 
-/* ---- redis_receive.c ---- */
+/* ---- redis_receive*.c, which share redis_receive.h ---- */
 
 /* Takes a request whose id was popped; one of rq's n_coming. */
 void redis_receive_new(struct redis_queue *rq, const struct hbt_guid *id);
