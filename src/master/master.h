@@ -141,6 +141,8 @@ bool hbt_provision_differs(const struct hbt_master *m,
 void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w);
 /* The lists that a reload can change, to all. */
 void hbt_provision_lists(struct hbt_master *m);
+/* Who may see the status, and where. */
+void hbt_provision_status(struct hbt_master *m);
 /* Whom to trust alone. */
 void hbt_provision_trust(struct hbt_master *m);
 /* How to log; with our standard error when that is another file now. */

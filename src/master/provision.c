@@ -231,8 +231,6 @@ static void send_lists(struct hbt_master *m, struct hbt_worker *w)
 			send_polls(m, w);
 	} else if (w->link.kind == HBT_PEER_SERVICE_WORKER) {
 		send_programs(m, w);
-	} else if (w->link.kind == HBT_PEER_STATUS_WORKER) {
-		hbt_status_port_provision(m->status_port, &w->link);
 	}
 }
 
@@ -242,6 +240,8 @@ void hbt_provision_worker(struct hbt_master *m, struct hbt_worker *w)
 	send_log(w, false);
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
 		send_queue_settings(m, w);
+	if (w->link.kind == HBT_PEER_STATUS_WORKER)
+		hbt_status_port_provision(m->status_port, &w->link);
 	send_lists(m, w);
 }
 
@@ -252,6 +252,14 @@ void hbt_provision_lists(struct hbt_master *m)
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
 		if (w->state == WORKER_READY || w->state == WORKER_STOPPING)
 			send_lists(m, w);
+}
+
+void hbt_provision_status(struct hbt_master *m)
+{
+	struct hbt_link *link = hbt_dispatch_status(m);
+
+	if (link != NULL) /* else it learns of it at its start */
+		hbt_status_port_provision(m->status_port, link);
 }
 
 /* Those that finish their calls, too: what they hold may be of a peer that is

@@ -27,6 +27,7 @@ struct fresh {
 	struct hbt_listen_plan *plan; /* NULL: the same addresses as before */
 	unsigned renew[N_RENEWABLE];  /* how many workers; 0: the old ones do */
 	bool queue_differs;           /* for the queue worker */
+	bool status_differs;          /* for the status worker */
 };
 
 static void fresh_fini(struct fresh *f)
@@ -143,7 +144,7 @@ static int prepare(struct hbt_master *m, struct fresh *f,
 	if (rc == HALIBUT_OK) /* the last one, since it is in force then */
 		rc = hbt_status_port_reload(m->status_port, f->cfg,
 		                            f->credentials.certificate_pem,
-		                            err);
+		                            &f->status_differs, err);
 	if (rc != HALIBUT_OK)
 		hbt_config_swap_fixed(f->cfg, m->cfg);
 	return rc;
@@ -201,6 +202,8 @@ static void commit(struct hbt_master *m, struct fresh *f)
 	hbt_audit_configure(m->cfg);
 	hbt_provision_logs(m, false);
 	hbt_provision_lists(m);
+	if (f->status_differs)
+		hbt_provision_status(m);
 	hbt_hosted_configure(m->hosted, m->cfg);
 	hbt_dispatch_review(m);
 }

@@ -185,9 +185,27 @@ void hbt_status_port_free(struct hbt_status_port **at)
 	free(port);
 }
 
+static bool is_same(const struct hbt_status_settings *a,
+                    const struct hbt_status_settings *b)
+{
+	struct hbt_wr x, y;
+	bool same;
+
+	hbt_wr_init(&x, HBT_IPC_MAX_BODY);
+	hbt_wr_init(&y, HBT_IPC_MAX_BODY);
+	hbt_status_settings_put(&x, a);
+	hbt_status_settings_put(&y, b);
+	same = x.status == HALIBUT_OK && y.status == HALIBUT_OK &&
+	       x.buf.len == y.buf.len &&
+	       memcmp(x.buf.data, y.buf.data, x.buf.len) == 0;
+	hbt_wr_fini(&x);
+	hbt_wr_fini(&y);
+	return same;
+}
+
 int hbt_status_port_reload(struct hbt_status_port *port,
                            const struct hbt_config *cfg,
-                           const char *certificate_pem,
+                           const char *certificate_pem, bool *changed,
                            struct halibut_error *err)
 {
 	struct hbt_status_settings fresh;
@@ -197,6 +215,7 @@ int hbt_status_port_reload(struct hbt_status_port *port,
 		hbt_status_settings_fini(&fresh);
 		return rc;
 	}
+	*changed = !is_same(&fresh, &port->settings);
 	hbt_status_settings_fini(&port->settings);
 	port->settings = fresh;
 	return HALIBUT_OK;

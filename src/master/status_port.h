@@ -23,13 +23,15 @@ int hbt_status_port_open(struct hbt_status_port **out,
 /* Removes the Unix sockets. */
 void hbt_status_port_free(struct hbt_status_port **port);
 
-/* Reads the secrets again. On failure the old ones stay. */
+/* Reads the secrets again. On failure the old ones stay. *changed: workers have
+ * to know. */
 int hbt_status_port_reload(struct hbt_status_port *port,
                            const struct hbt_config *cfg,
-                           const char *certificate_pem,
+                           const char *certificate_pem, bool *changed,
                            struct halibut_error *err);
 
-/* Settings and sockets, to a status worker. */
+/* Settings and sockets, to a status worker: it ends its connections, if it has
+ * any, since whoever they were let in by may be nobody's now. */
 void hbt_status_port_provision(const struct hbt_status_port *port,
                                struct hbt_link *worker);
 

@@ -412,6 +412,22 @@ def a_new_token_counts_after_a_reload():
     node.stop()
 
 
+def who_reads_notices_no_reload_that_does_not_concern_him():
+    node = Node()
+    connection = OverUnix(node.status_socket)
+    assert Answer(connection, "/livez").status == 200
+    began = connection.sock
+    node.write_conf("next_request_idle_timeout = 59s\n")
+    ctl("reload", "--socket", node.control, check=True)
+    ctl("trust", "add", "--socket", node.control, "A" * 40, check=True)
+    ctl("drain", "--socket", node.control, check=True)
+    ctl("undrain", "--socket", node.control, check=True)
+    assert Answer(connection, "/livez").status == 200
+    assert connection.sock is began, "it was connected anew"
+    connection.close()
+    node.stop()
+
+
 # ---- Bad guests ----
 
 HOSTILE = [
@@ -600,6 +616,7 @@ main([
     tcp_wants_the_token_and_a_unix_socket_does_not,
     tls_wants_a_certificate_of_its_clients,
     a_new_token_counts_after_a_reload,
+    who_reads_notices_no_reload_that_does_not_concern_him,
     whatever_is_sent_harms_nobody,
     those_that_are_silent_or_slow_are_hung_up_on,
     one_who_does_not_read_holds_nothing_up,

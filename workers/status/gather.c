@@ -171,6 +171,7 @@ static bool begin(struct shelf *s)
 	fresh->table = s->table;
 	fresh->at_ms = hbt_now_ms();
 	s->making = fresh;
+	event_del(s->timer); /* that the latest is too old is known */
 	if (!is_of_workers(s->table)) {
 		s->worker = 0;
 		s->n_workers = 0;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -186,6 +187,26 @@ static void it_is_asked_for_again_after_a_second(void **state)
 	tear_down(&f);
 }
 
+/* The loop was busy while the latest became too old. */
+static void the_end_of_the_latest_is_not_that_of_the_next(void **state)
+{
+	const struct timespec while_it_ages = {.tv_sec = 1,
+	                                       .tv_nsec = 50000000};
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	ask(&f, HBT_TABLE_CONNECTIONS);
+	run_until_done(&f, 1);
+	nanosleep(&while_it_ages, NULL);
+	ask(&f, HBT_TABLE_CONNECTIONS);
+	run_until_done(&f, 2);
+	assert_int_equal(f.got->n_rows, 3 * 300);
+	assert_false(f.got->incomplete);
+	assert_int_equal(f.asked, 2 * (1 + 3 * 3));
+	tear_down(&f);
+}
+
 static void a_worker_that_is_silent_costs_its_own_rows_only(void **state)
 {
 	struct fixture f;
@@ -251,6 +272,7 @@ int main(void)
 		cmocka_unit_test(
 			many_who_ask_at_once_are_no_more_work_than_one),
 		cmocka_unit_test(it_is_asked_for_again_after_a_second),
+		cmocka_unit_test(the_end_of_the_latest_is_not_that_of_the_next),
 		cmocka_unit_test(
 			a_worker_that_is_silent_costs_its_own_rows_only),
 		cmocka_unit_test(a_table_that_is_refused_has_failed),
