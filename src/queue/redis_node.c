@@ -10,6 +10,9 @@ enum {
 	BEAT_ROUNDING_MS = 100,
 	TIDY_MS = 1000,
 	TIDY_KEYS = 64,
+	/* Bytes. A larger message and its expiry may leave in several packets,
+	 * between any two of which everything can end. */
+	ONE_PIECE = 1024,
 	/* How many pulses are looked at before the pattern is judged, and how
 	 * many foreign ones it may bring for one of ours. */
 	JUDGED_PULSES = 2000,
@@ -117,12 +120,18 @@ void redis_add_message(struct hbt_redis_batch *b, const char *key,
                        const uint8_t *metadata, size_t metadata_len,
                        int64_t ttl_ms)
 {
+	bool large = body_len + metadata_len > ONE_PIECE;
+
+	if (large)
+		hbt_redis_batch_begin(b);
 	hbt_redis_batch_add(b, "HMSET %s %s %b %s %b", key,
 	                    HBT_REDIS_MESSAGE_FIELD, (const void *)body,
 	                    body_len, HBT_REDIS_STREAMS_FIELD,
 	                    metadata_len > 0 ? (const void *)metadata : "",
 	                    metadata_len);
 	redis_add_expire(b, key, ttl_ms);
+	if (large)
+		hbt_redis_batch_commit(b);
 }
 
 static bool copy(uint8_t **to, size_t *to_len, const redisReply *field)

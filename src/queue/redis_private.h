@@ -131,7 +131,7 @@ static inline void redis_due_lower(int64_t *to, int64_t at_ms)
 /* EXPIRE, or PEXPIRE when it is no whole number of seconds. 2.5 */
 void redis_add_expire(struct hbt_redis_batch *b, const char *key,
                       int64_t ttl_ms);
-/* HMSET of the two fields, and EXPIRE. */
+/* HMSET of the two fields, and EXPIRE; a large one is never there without. */
 void redis_add_message(struct hbt_redis_batch *b, const char *key,
                        const uint8_t *body, size_t body_len,
                        const uint8_t *metadata, size_t metadata_len,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/timespan.h"
 #include "redis/private.h"
 #include "redis/remedy.h"
@@ -12,69 +13,7 @@
 #define RETRY_MS 1000
 #define MAX_WAITING ((size_t)512 << 20) /* bytes; more are refused */
 
-/* ---- Building ---- */
-
-struct hbt_redis_batch *hbt_redis_batch_new(struct hbt_redis *r)
-{
-	struct hbt_redis_batch *b = calloc(1, sizeof(*b));
-
-	if (b != NULL)
-		b->redis = r;
-	return b;
-}
-
-void hbt_redis_batch_add(struct hbt_redis_batch *b, const char *format, ...)
-{
-	va_list ap;
-
-	if (b == NULL || b->status != HALIBUT_OK)
-		return;
-	va_start(ap, format);
-	b->status = hbt_text_vadd(&b->text, format, ap);
-	va_end(ap);
-}
-
-void hbt_redis_batch_add_argv(struct hbt_redis_batch *b, int argc,
-                              const char **argv, const size_t *lens)
-{
-	if (b != NULL && b->status == HALIBUT_OK)
-		b->status = hbt_text_add_argv(&b->text, (size_t)argc, argv,
-		                              lens);
-}
-
-void hbt_redis_batch_publish(struct hbt_redis_batch *b, const char *channel,
-                             const char *payload, size_t len)
-{
-	const char *prefix, *argv[3] = {"PUBLISH", channel, payload};
-	size_t lens[3] = {7, strlen(channel), len}, n;
-	char *whole;
-
-	if (b == NULL || b->status != HALIBUT_OK)
-		return;
-	prefix = b->redis->options.channel_prefix;
-	if (prefix == NULL) {
-		b->status = hbt_text_add_argv(&b->text, 3, argv, lens);
-		return;
-	}
-	n = strlen(prefix);
-	if ((whole = malloc(n + lens[1] + 1)) == NULL) {
-		b->status = HALIBUT_ENOMEM;
-		return;
-	}
-	memcpy(whole, prefix, n);
-	memcpy(whole + n, channel, lens[1] + 1);
-	argv[1] = whole;
-	lens[1] += n;
-	b->status = hbt_text_add_argv(&b->text, 3, argv, lens);
-	free(whole);
-}
-
 /* ---- Lists, and the timer that goes with them ---- */
-
-static unsigned commands_of(const struct hbt_redis_batch *b)
-{
-	return b->text != NULL ? b->text->commands : 0;
-}
 
 static size_t size_of(const struct hbt_redis_batch *b)
 {
@@ -234,7 +173,7 @@ static void write_batch(struct hbt_redis_batch *b, struct hbt_link *link)
 {
 	set_state(b, BATCH_SENT);
 	b->sent_us = hbt_now_us();
-	b->failed = false;
+	b->failed = b->loose = false;
 	hbt_link_write(link, b->text);
 }
 
@@ -297,7 +236,7 @@ static int check(struct hbt_redis_batch *b)
 		                     "it already; is it down, or too slow?",
 		                     hbt_keeper_where(r->commands_keeper),
 		                     MAX_WAITING >> 20);
-	b->replies = calloc(commands_of(b) + 1, sizeof(*b->replies));
+	b->replies = calloc(hbt_batch_commands(b) + 1, sizeof(*b->replies));
 	if (b->replies == NULL)
 		return hbt_error_set(&b->failure, HALIBUT_ENOMEM,
 		                     "Out of memory");
@@ -311,7 +250,7 @@ void hbt_redis_batch_send(struct hbt_redis_batch *b, int64_t window_ms,
 	b->done = done;
 	b->arg = arg;
 	b->start_ms = hbt_now_ms();
-	if (check(b) != HALIBUT_OK || commands_of(b) == 0)
+	if (check(b) != HALIBUT_OK || hbt_batch_commands(b) == 0)
 		end_later(b);
 	else
 		go(b);
@@ -373,7 +312,50 @@ static void command_name(const struct hbt_redis_batch *b, char name[32])
 	}
 }
 
-static void note_failure(struct hbt_redis_batch *b, const redisReply *reply)
+/* What a reply has against its command: NULL, nothing. */
+static const char *objection(const redisReply *reply)
+{
+	if (reply->type == REDIS_REPLY_ERROR)
+		return reply->str;
+	if (reply->type != REDIS_REPLY_ARRAY)
+		return NULL;
+	for (size_t i = 0; i < reply->elements; i++) /* EXEC's */
+		if (reply->element[i]->type == REDIS_REPLY_ERROR)
+			return reply->element[i]->str;
+	return NULL;
+}
+
+/*
+ * MULTI was refused, and so EXEC: the commands in between were executed all
+ * the same, or say themselves why not.
+ */
+static bool is_about_multi(struct hbt_redis_batch *b, const redisReply *reply)
+{
+	unsigned which = b->n + 1;
+
+	if (reply->type != REDIS_REPLY_ERROR)
+		return false;
+	if (which == b->multi)
+		b->loose = true;
+	return which == b->multi || (b->loose && which == b->exec);
+}
+
+static void note_no_multi(struct hbt_redis *r)
+{
+	if (r->batches.no_multi)
+		return;
+	r->batches.no_multi = true;
+	log_event(HBT_LOG_INFO,
+	          LOG_ABOUT(.event = "redis_no_multi",
+	                    .remedy = "allow +multi +exec"),
+	          "redis: MULTI is refused at %s; a message and its expiry are "
+	          "two commands: should the connection and this process end in "
+	          "between, it would stay for ever. To mend it, allow +multi "
+	          "+exec",
+	          hbt_keeper_where(r->commands_keeper));
+}
+
+static void note_failure(struct hbt_redis_batch *b, const char *error)
 {
 	struct hbt_redis *r = b->redis;
 	char name[32];
@@ -384,8 +366,8 @@ static void note_failure(struct hbt_redis_batch *b, const redisReply *reply)
 	command_name(b, name);
 	hbt_error_set(&b->failure, HALIBUT_ESYSTEM,
 	              "%s at Redis %s was refused: %s%s", name,
-	              hbt_keeper_where(r->commands_keeper), reply->str,
-	              hbt_redis_remedy(reply->str));
+	              hbt_keeper_where(r->commands_keeper), error,
+	              hbt_redis_remedy(error));
 }
 
 static void retry_or_end(struct hbt_redis_batch *b)
@@ -417,6 +399,8 @@ static void complete(struct hbt_redis_batch *b)
 		retry_or_end(b);
 		return;
 	}
+	if (b->loose)
+		note_no_multi(b->redis);
 	finish(b, true);
 }
 
@@ -434,7 +418,7 @@ static void leave_server(struct hbt_redis *r, const char *why)
 void hbt_batches_reply(struct hbt_redis *r, redisReply *reply)
 {
 	struct hbt_redis_batch *b = TAILQ_FIRST(&r->batches.sent);
-	bool error = reply->type == REDIS_REPLY_ERROR;
+	const char *error = NULL;
 
 	if (b == NULL) {
 		freeReplyObject(reply);
@@ -442,22 +426,22 @@ void hbt_batches_reply(struct hbt_redis *r, redisReply *reply)
 		return;
 	}
 	r->batches.commands++;
-	if (error && !b->raw) {
-		bool wrong = hbt_redis_is_wrong_server(reply->str);
-
-		note_failure(b, reply);
-		if (wrong) {
-			leave_server(r, reply->str);
+	if (!b->raw && !is_about_multi(b, reply))
+		error = objection(reply);
+	if (error != NULL) {
+		note_failure(b, error);
+		if (hbt_redis_is_wrong_server(error)) {
+			leave_server(r, error);
 			freeReplyObject(reply);
 			return;
 		}
 	}
-	if (b->cancelled || (error && !b->raw)) {
+	if (b->cancelled || error != NULL) {
 		freeReplyObject(reply);
 		reply = NULL;
 	}
 	b->replies[b->n++] = reply;
-	if (b->n == commands_of(b))
+	if (b->n == hbt_batch_commands(b))
 		complete(b);
 }
 

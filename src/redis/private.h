@@ -22,6 +22,8 @@ struct hbt_redis_batch {
 	struct hbt_text *text;
 	int status; /* sticks, while building */
 	bool raw;   /* error replies are handed over as well */
+	unsigned multi, exec; /* which of its commands these are; 0: none */
+	bool loose; /* this attempt is no transaction: MULTI was refused */
 	bool cancelled;
 	int64_t window_ms, start_ms;
 	int64_t due_ms;  /* paused: when it goes out again */
@@ -46,6 +48,7 @@ struct hbt_batches {
 	size_t waiting_bytes;
 	uint64_t commands, failures, retries;
 	uint32_t latency_us;
+	bool no_multi; /* the server refuses it */
 };
 
 struct hbt_redis_channel;
@@ -98,6 +101,9 @@ bool redis_leave(struct hbt_redis *r);
 
 /* NULL while not up. */
 struct hbt_link *redis_commands_link(const struct hbt_redis *r);
+
+/* How many commands it has; batch.c. */
+unsigned hbt_batch_commands(const struct hbt_redis_batch *b);
 
 bool hbt_batches_init(struct hbt_redis *r);
 /* Ends all of them with HALIBUT_ESHUTDOWN. */

@@ -57,6 +57,14 @@ void hbt_redis_batch_add_argv(struct hbt_redis_batch *b, int argc,
 typedef void (*hbt_redis_done_fn)(void *arg, redisReply **replies, size_t n,
                                   const struct halibut_error *err);
 /*
+ * What is added in between happens as a whole or not at all, even if the
+ * connection or this process ends in the middle: MULTI and EXEC, once a batch,
+ * whose replies are among the others. A server that refuses MULTI executes it
+ * as ever, and is not asked again.
+ */
+void hbt_redis_batch_begin(struct hbt_redis_batch *b);
+void hbt_redis_batch_commit(struct hbt_redis_batch *b);
+/*
  * window_ms: how long to try again after failures (30 s in the reference: 5.2);
  * 0: a single attempt. A batch that is not the connection's fault and was
  * refused with an error that cannot change (ERR syntax, WRONGTYPE, NOPERM,

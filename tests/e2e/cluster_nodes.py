@@ -117,6 +117,9 @@ class Proxy:
         self.pairs = []
         self.match = None  # a request that has it gets no whole answer
         self.keep = 0  # bytes of that answer which are passed on
+        self.end_at = None  # (words, word): a request that has the words is
+        #                     passed on up to that word, and nothing after it
+        self.gone = False  # new connections are refused
         self.caught = threading.Event()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(self.path)
@@ -128,6 +131,8 @@ class Proxy:
             near, _ = self.socket.accept()
             far = socket.socket(socket.AF_UNIX)
             try:
+                if self.gone:
+                    raise ConnectionRefusedError
                 far.connect(self.redis.path)
             except OSError:
                 near.close()
@@ -139,11 +144,31 @@ class Proxy:
                 threading.Thread(target=what, args=(pair,),
                                  daemon=True).start()
 
+    def _ends_in(self, pair, data):
+        """True: that was the last of it."""
+        words, word = self.end_at
+        while words in data:
+            end = data.find(word, data.find(words))
+            if end >= 0:
+                self.gone = True
+                pair["far"].sendall(data[:end])
+                return True
+            more = pair["near"].recv(1 << 20)
+            if not more:
+                return True
+            data += more
+        pair["far"].sendall(data)
+        return False
+
     def _requests(self, pair):
         data = b"-"
         while data:
             try:
                 data = pair["near"].recv(1 << 20)
+                if self.end_at is not None:
+                    if self._ends_in(pair, data):
+                        break
+                    continue
                 if self.match is not None and self.match in data:
                     self.match, pair["caught"] = None, True
                     self.caught.set()
@@ -151,6 +176,8 @@ class Proxy:
             except OSError:
                 break
         self._close(pair)
+        if self.gone:
+            self.caught.set()
 
     def _replies(self, pair):
         data = b"-"

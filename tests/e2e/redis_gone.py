@@ -101,6 +101,46 @@ def test_a_response_whose_storing_was_not_confirmed_reaches_its_caller():
     receiver_loses(b"Response::")
 
 
+LARGE = "x" * 100_000
+
+
+def never_without_its_expiry(words, begin):
+    """The node of begin(a, b) ends, and all its connections, when it has
+    told Redis of a message and not yet when that expires."""
+    c, proxy = proxied()
+    with c:
+        a, b = c.nodes
+        until(lambda: c.redis.immortal() == [], "what begins has an expiry")
+        proxy.end_at = words, b"EXPIRE"
+        client = begin(a, b)
+        assert proxy.caught.wait(30), "it is not written"
+        b.kill()
+        # Redis has read all that it was told before it answers this.
+        assert c.redis.immortal() == [], c.redis.immortal()
+        client.close()
+
+
+def test_a_large_request_is_never_in_redis_without_its_expiry():
+    def begin(_, b):
+        client = Client(b)
+        client.start("poll://nobody/", "IAny", "Echo", LARGE)
+        return client
+    never_without_its_expiry(b"RequestMessage::", begin)
+
+
+def test_a_large_response_is_never_in_redis_without_its_expiry():
+    def begin(a, b):
+        def answer(*_):
+            a.kill()  # or it may read the response, and remove it
+            return LARGE
+        Poller(b, "poll://large/").serve(answer)
+        b.wait_idle_poller("poll://large/")
+        client = Client(a)
+        client.start("poll://large/", "IAny", "Echo", "x")
+        return client
+    never_without_its_expiry(b"Response::", begin)
+
+
 def test_who_is_told_of_requests_does_not_ask_for_them():
     with Cluster(extra="polling_queue_wait_timeout = 1s\n") as c:
         a, b = c.nodes

@@ -175,6 +175,101 @@ static void readonly_and_masterdown_mean_another_connection(void **state)
 	assert_int_equal(f.accepted, 4);
 }
 
+/* MULTI, SET, EXPIRE, EXEC, and something after it. */
+static struct hbt_redis_batch *transaction(void)
+{
+	struct hbt_redis_batch *b = hbt_redis_batch_new(h.redis);
+
+	hbt_redis_batch_begin(b);
+	hbt_redis_batch_add(b, "SET a b");
+	hbt_redis_batch_add(b, "EXPIRE a 1");
+	hbt_redis_batch_commit(b);
+	hbt_redis_batch_publish(b, "channel", "x", 1);
+	return b;
+}
+
+static void run_transaction(struct outcome *out, int64_t window_ms)
+{
+	memset(out, 0, sizeof(*out));
+	hbt_redis_batch_send(transaction(), window_ms, harness_done, out);
+	AWAIT(out->done);
+}
+
+/* As Redis does; EXPIRE fails in its end if it is the fake's second. */
+static void transact(struct fake_conn *c, const char *line)
+{
+	if (strcmp(line, "MULTI") == 0 || strncmp(line, "PUBLISH", 7) == 0)
+		fake_say(c, "+OK\r\n");
+	else if (strcmp(line, "EXEC") != 0)
+		fake_say(c, "+QUEUED\r\n");
+	else if (fake_count(c->fake, "EXEC\n") == 2)
+		fake_say(c, "*2\r\n+OK\r\n-WRONGTYPE in the end\r\n");
+	else
+		fake_say(c, "*2\r\n+OK\r\n:1\r\n");
+}
+
+static void what_is_one_transaction_is_sent_as_one(void **state)
+{
+	struct outcome out;
+
+	(void)state;
+	f.answer = transact;
+	start();
+	run_transaction(&out, 0);
+	assert_int_equal(out.status, HALIBUT_OK);
+	assert_int_equal(out.n, 5);
+	assert_int_equal(fake_count(&f, "MULTI\nSET a b\nEXPIRE a 1\nEXEC\n"
+	                                "PUBLISH channel x\n"),
+	                 1);
+}
+
+static void what_fails_in_the_end_of_a_transaction_fails_it(void **state)
+{
+	struct outcome out;
+
+	(void)state;
+	f.answer = transact;
+	start();
+	run_transaction(&out, 0);
+	run_transaction(&out, 0);
+	assert_int_equal(out.status, HALIBUT_ESYSTEM);
+	assert_non_null(strstr(out.text, "WRONGTYPE in the end"));
+	run_transaction(&out, 0);
+	assert_int_equal(out.status, HALIBUT_OK);
+}
+
+/* An ACL without MULTI and EXEC; the first SET fails. */
+static void forbid_multi(struct fake_conn *c, const char *line)
+{
+	if (strcmp(line, "MULTI") == 0 || strcmp(line, "EXEC") == 0)
+		fake_say(c, "-NOPERM no permissions to run '%s'\r\n", line);
+	else if (fake_count(c->fake, "SET a b\n") == 1 && line[0] == 'S')
+		fake_say(c, "-OOM command not allowed\r\n");
+	else
+		fake_say(c, "+OK\r\n");
+}
+
+static void who_may_not_use_multi_does_without(void **state)
+{
+	struct outcome out;
+
+	(void)state;
+	f.answer = forbid_multi;
+	start();
+	run_transaction(&out, 0);
+	assert_int_equal(out.status, HALIBUT_ESYSTEM);
+	assert_non_null(strstr(out.text, "SET"));
+	assert_non_null(strstr(out.text, "OOM"));
+	run_transaction(&out, 0);
+	assert_int_equal(out.status, HALIBUT_OK);
+	assert_int_equal(fake_count(&f, "MULTI\n"), 2);
+	assert_non_null(strstr(h.info, "+multi"));
+	run_transaction(&out, 0);
+	assert_int_equal(out.status, HALIBUT_OK);
+	assert_int_equal(out.n, 3);
+	assert_int_equal(fake_count(&f, "MULTI\n"), 2);
+}
+
 static void refuse(struct fake_conn *c, const char *line)
 {
 	if (strncmp(line, "GET", 3) == 0)
@@ -490,6 +585,9 @@ int main(void)
 		TEST(many_batches_of_a_turn_are_answered_in_order),
 		TEST(commands_wait_for_the_connection),
 		TEST(replies_cut_at_any_byte_are_asked_for_again),
+		TEST(what_is_one_transaction_is_sent_as_one),
+		TEST(what_fails_in_the_end_of_a_transaction_fails_it),
+		TEST(who_may_not_use_multi_does_without),
 		TEST(a_byte_at_a_time_is_understood),
 		TEST(what_is_refused_is_tried_again_a_second_later),
 		TEST(readonly_and_masterdown_mean_another_connection),
