@@ -272,12 +272,12 @@ class Chaos:
         except AssertionError:
             raise AssertionError(f"left: {self.redis.keys()}") from None
 
-    def one_line_each(self, n=1):
+    def one_line_each(self):
         """An outage is told once, and once that it is over."""
         for lines in self.lines():
             begun = [x for x in lines if "it is tried again until" in x]
             over = [x for x in lines if "redis: connected to" in x]
-            assert len(begun) == n and len(over) == n, "\n".join(lines)
+            assert len(begun) == 1 and len(over) == 1, "\n".join(lines)
 
     def __enter__(self):
         return self
@@ -298,12 +298,13 @@ def rest(seconds):
     threading.Event().wait(seconds)
 
 
-def outage(options, begin, end, seconds, lines=1, allowed=RIGHT):
+def outage(options, begin, end, seconds, told, allowed=RIGHT):
+    """told: it is so long that each node notices it."""
     with Chaos(options) as w:
         begin(w)
         rest(seconds)
         for n in w.nodes:
-            if seconds > 1:  # it is told once a second
+            if told:
                 assert not n.redis()["reachable"], n.redis()
                 assert n.redis()["outages"] == 1, n.redis()
         end(w)
@@ -312,25 +313,28 @@ def outage(options, begin, end, seconds, lines=1, allowed=RIGHT):
         for n in w.nodes:
             until(lambda n=n: n.redis()["reachable"] and
                   n.redis()["down_s"] == 0, "the status has it")
-        if seconds > 1:
-            w.one_line_each(lines)
+        if told:
+            w.one_line_each()
         w.nothing_left()
         return calls
 
 
 def stopped(seconds):
     def test(o):
+        # The status is told once a second.
         outage(o, lambda w: w.redis.kill(), lambda w: w.redis.start(),
-               seconds * (10 if o.long else 1), allowed=RIGHT + BROKE_OFF)
+               seconds * (10 if o.long else 1), seconds >= 2,
+               RIGHT + BROKE_OFF)
     return test
 
 
 def frozen(seconds):
     def test(o):
-        # A response is kept as long as anybody may wait for it.
+        # Nobody notices less than command_timeout, 5 s or 0.5. A response is
+        # kept as long as anybody may wait for it.
         outage(o, lambda w: w.redis.freeze(), lambda w: w.redis.thaw(),
-               seconds * (10 if o.long else 1),
-               allowed=[x for x in RIGHT if "be put into" not in x])
+               seconds * (10 if o.long else 1), seconds >= 2,
+               [x for x in RIGHT if "be put into" not in x])
     return test
 
 
@@ -468,16 +472,53 @@ def nodes_killed(o):
         w.nothing_left()
 
 
+class Sizes:
+    """What the processes of all nodes have, by kind: (descriptors, KiB)."""
+
+    def __init__(self, nodes):
+        self.nodes, self.seen = nodes, []
+
+    def look(self):
+        now = {}
+        for n in self.nodes:
+            kinds = {n.process.pid: "master"}
+            kinds.update((w["pid"], w["kind"]) for w in n.status()["workers"])
+            for pid, kind in kinds.items():
+                fds, kib = now.get(kind, (0, 0))
+                now[kind] = (fds + len(os.listdir(f"/proc/{pid}/fd")),
+                             kib + resident_kib(pid))
+        self.seen.append(now)
+
+    def show(self):
+        step = max(1, len(self.seen) // 8)
+        shown = [*self.seen[1::step], self.seen[-1]]
+        for kind in shown[0]:
+            print(f"#   {kind}: descriptors, KiB: " +
+                  " ".join("%d,%d" % x[kind] for x in shown))
+
+    def check(self):
+        """Since the second look: all that is made once was made then."""
+        for kind, (fds, kib) in self.seen[-1].items():
+            before = self.seen[1][kind]
+            assert fds <= before[0] + 40, (kind, before, fds, kib)
+            assert kib <= 1.5 * before[1] + 8192, (kind, before, fds, kib)
+
+
+def kinds_of_keys(redis):
+    """How many keys of each kind."""
+    kinds = {}
+    for key in redis.ask("KEYS", "*"):
+        kind = re.sub(r"(::|(?<=Streams:)[0-9a-f]{32}).*", "", key)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
+
+
 def nothing_leaks(o):
     """Short outages of every kind, one after the other."""
     with Chaos(o, proxied=True) as w:
-        def used():
-            pids = [n.worker_pids("queue")[0] for n in w.nodes]
-            return (sum(len(os.listdir(f"/proc/{p}/fd")) for p in pids),
-                    sum(map(resident_kib, pids)))
-        sizes = []
+        sizes, outages = Sizes(w.nodes), 0
         end = time.monotonic() + o.seconds
-        while time.monotonic() < end or len(sizes) < 6:
+        while time.monotonic() < end or outages < 6:
             p = random.choice(w.proxies)
             p.cut()
             w.redis.freeze()
@@ -487,12 +528,21 @@ def nothing_leaks(o):
             before = w.answered()
             until(lambda: w.answered() >= before + CALLERS, "calls go on",
                   w.limit)
-            sizes.append(used())
-        print(f"#   descriptors, KiB: {sizes[1]} ... {sizes[-1]}")
+            sizes.look()
+            outages += 1
         w.summary(w.finish())
-        assert sizes[-1][0] <= sizes[1][0] + 40, sizes
-        assert sizes[-1][1] <= 1.5 * sizes[1][1] + 8192, sizes
         w.nothing_left()
+        print(f"#   {outages} outages")
+        sizes.show()
+        sizes.check()
+        until(lambda: all(n == len(w.nodes)
+                          for kind, n in kinds_of_keys(w.redis).items()
+                          if kind.endswith((":WatchForDataLoss",
+                                            ":HalibutNodes"))
+                          and ":string:" in kind),
+              "each node has its two keys, and no more: %s"
+              % kinds_of_keys(w.redis), 120)
+        print("#   keys:", kinds_of_keys(w.redis))
 
 
 # 5, 20 and 60 s with --long.
