@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "ctl/ctl.h"
+#include "ctl/document.h"
 #include "ctl/options.h"
 #include "ctl/status_table.h"
 
@@ -13,7 +14,7 @@ static const char help[] =
 	"\n"
 	"Shows the gateway's workers, the polling services that are connected,\n"
 	"what waits for them, and the calls so far.\n"
-	"  --json          the whole document, as the gateway gives it\n"
+	"  --json          the whole document, /statusz\n"
 	"  --watch TIME    again and again, each 2s, 500ms, ...; Ctrl-C ends it\n"
 	"  --timeout TIME  how long to wait for an answer (10s)\n"
 	HBT_CTL_GATEWAY_HELP
@@ -62,8 +63,7 @@ static int read_options(struct settings *s, int argc, char **argv)
 static int show(const struct settings *s, bool clear)
 {
 	struct halibut_error err = {.status = HALIBUT_OK};
-	json_t *doc = hbt_ctl_fetch(&s->g, HBT_IPC_STATUS,
-	                            HBT_IPC_STATUS_DOC, &err);
+	json_t *doc = hbt_ctl_document(&s->g, "/statusz", &err);
 
 	if (doc == NULL)
 		return hbt_ctl_gateway_failed(&err);

@@ -40,6 +40,19 @@ json_t *hbt_ctl_document_of(const struct hbt_ctl_gateway *g, const char *target,
 	return doc;
 }
 
+/* By a status of HTTP. */
+static int error_of(unsigned status)
+{
+	switch (status) {
+	case 503: /* the status worker does not run, or cannot */
+		return HALIBUT_EWORKER;
+	case 504:
+		return HALIBUT_ETIMEOUT;
+	default:
+		return HALIBUT_EREMOTE;
+	}
+}
+
 json_t *hbt_ctl_document(const struct hbt_ctl_gateway *g, const char *target,
                          struct halibut_error *err)
 {
@@ -50,7 +63,9 @@ json_t *hbt_ctl_document(const struct hbt_ctl_gateway *g, const char *target,
 	if (doc == NULL || status == 200)
 		return doc;
 	why = json_string_value(json_object_get(doc, "error"));
-	hbt_error_set(err, HALIBUT_EREMOTE, "the gateway refused: %s",
+	hbt_error_set(err, error_of(status), "the gateway %s: %s",
+	              status == 503 || status == 504 ? "cannot tell now"
+	                                             : "refused",
 	              why != NULL ? why : "no reason");
 	json_decref(doc);
 	return NULL;

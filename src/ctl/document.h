@@ -6,8 +6,9 @@
 #include "ctl/options.h"
 
 /*
- * Asks for a document, such as "/connz?limit=5". NULL, and err says why:
- * HALIBUT_EREMOTE when the gateway has none, or a parameter is wrong.
+ * Asks for a document, such as "/connz?limit=5"; it is of this moment. NULL,
+ * and err says why: HALIBUT_EREMOTE when the gateway has none, or a parameter
+ * is wrong, HALIBUT_EWORKER when its status worker does not run.
  */
 json_t *hbt_ctl_document(const struct hbt_ctl_gateway *g, const char *target,
                          struct halibut_error *err);

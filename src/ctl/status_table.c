@@ -1,4 +1,4 @@
-/* The status document of a gateway (src/master/status.c) for a person. */
+/* The status document of a gateway (/statusz) for a person. */
 #include "ctl/status_table.h"
 
 #include <string.h>

@@ -74,9 +74,7 @@ enum hbt_ipc_type {
 	HBT_IPC_QUEUE_STATE = 80, /* str JSON text for the status; if new */
 
 	/* halibutctl -> master, over the control socket. */
-	HBT_IPC_STATUS = 90, /* -> STATUS_DOC with the id: str JSON text */
-	HBT_IPC_STATUS_DOC,
-	HBT_IPC_RELOAD,      /* -> DONE */
+	HBT_IPC_RELOAD = 92, /* -> DONE */
 	HBT_IPC_SHUTDOWN,    /* -> DONE */
 	HBT_IPC_DONE,        /* u8 ok, cstr message */
 	HBT_IPC_LOG_LEVEL,   /* str "LEVEL" or "AREA=LEVEL", or none: -> DONE,

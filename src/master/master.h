@@ -164,9 +164,6 @@ int hbt_master_load_texts(const struct hbt_config *cfg, char **page,
 json_t *hbt_node_document(const struct hbt_master *m);
 void hbt_node_stats(const struct hbt_master *m, struct hbt_node_stats *s);
 
-/* status.c: a new reference, or NULL without memory. */
-json_t *hbt_status(struct hbt_master *m);
-
 /* orders.c: messages of control clients. */
 int hbt_orders_message(void *master, struct hbt_client *client,
                        struct hbt_ipc_msg *msg);

@@ -94,9 +94,6 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 	struct hbt_master *m = master;
 
 	switch (msg->type) {
-	case HBT_IPC_STATUS:
-		send_document(c, HBT_IPC_STATUS_DOC, msg->id, hbt_status(m));
-		return HALIBUT_OK;
 	case HBT_IPC_KICK:
 		return hbt_kicks_order(m->kicks, m->workers, c, msg);
 	case HBT_IPC_CONFIG:

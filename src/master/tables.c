@@ -23,7 +23,8 @@ static void add_master(const struct hbt_master *m, struct hbt_page *page)
 	hbt_page_add(page, &row);
 }
 
-void hbt_worker_row(const struct hbt_worker *w, struct hbt_worker_row *row)
+/* The texts are static or w's. */
+static void worker_row(const struct hbt_worker *w, struct hbt_worker_row *row)
 {
 	static const char *const kinds[HBT_PEER_KINDS] = {
 		[HBT_PEER_CONNECTION_WORKER] = "connection",
@@ -64,7 +65,7 @@ static void fill_workers(const struct hbt_master *m, uint64_t after,
 
 		if ((w = hbt_workers_at(m->workers, (size_t)after)) == NULL)
 			return;
-		hbt_worker_row(w, &row);
+		worker_row(w, &row);
 		hbt_page_add(page, &row);
 	}
 	*next = after;
@@ -100,50 +101,41 @@ static void add_waiting(const struct hbt_master *m, const char *key,
 	                      : -1;
 }
 
-void hbt_subscription_row(const struct hbt_master *m, struct hbt_queue *q,
-                          const char *key,
-                          struct hbt_subscription_facts *facts,
-                          struct hbt_subscription_row *row)
+/* A row of q, or when there is none, of what is known of key in Redis. */
+static void add_subscription(const struct hbt_master *m, struct hbt_queue *q,
+                             const char *key, struct hbt_page *page)
 {
+	struct hbt_subscription_facts facts = {0};
+	struct hbt_subscription_row row;
 	struct hbt_queue_counts n = {0};
 	size_t takers = 0, at_work = 0;
 
-	memset(facts, 0, sizeof(*facts));
 	if (q != NULL) {
 		q->ops->counts(q, &n);
-		hbt_subscriptions_facts(m->subscriptions, q, facts);
+		hbt_subscriptions_facts(m->subscriptions, q, &facts);
 		hbt_hosted_count(m->hosted, q, &takers, &at_work);
 	}
-	*row = (struct hbt_subscription_row){
+	row = (struct hbt_subscription_row){
 		.uri = key,
-		.connections = facts->connections,
+		.connections = facts.connections,
 		.hosted = takers,
-		.busy = facts->busy + at_work,
+		.busy = facts.busy + at_work,
 		.idle = n.takers,
 		.collected = n.collected,
 		.answered = n.answered,
 		.failed = n.failed,
 		.not_collected = n.not_collected,
 		.cancelled = n.cancelled,
-		.last_seen_at = facts->last_seen_at,
-		.machines = facts->machines,
-		.thumbprints = facts->thumbprints[0] != '\0'
-	                               ? facts->thumbprints
+		.last_seen_at = facts.last_seen_at,
+		.machines = facts.machines,
+		.thumbprints = facts.thumbprints[0] != '\0'
+	                               ? facts.thumbprints
 	                               : NULL,
-		.waited_busy = facts->waited_busy,
-		.waited_busy_at = facts->waited_busy_at,
-		.wants_connections = facts->wants_connections,
+		.waited_busy = facts.waited_busy,
+		.waited_busy_at = facts.waited_busy_at,
+		.wants_connections = facts.wants_connections,
 	};
-	add_waiting(m, key, &n, row);
-}
-
-static void add_subscription(const struct hbt_master *m, struct hbt_queue *q,
-                             const char *key, struct hbt_page *page)
-{
-	struct hbt_subscription_facts facts;
-	struct hbt_subscription_row row;
-
-	hbt_subscription_row(m, q, key, &facts, &row);
+	add_waiting(m, key, &n, &row);
 	hbt_page_add(page, &row);
 }
 

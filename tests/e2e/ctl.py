@@ -487,15 +487,20 @@ STATUS = {
 }
 
 
+def tell_document(gateway, path, status, document):
+    channel = gateway.accept()
+    ask = channel.receive()
+    assert ask.type == "DOCUMENT_ASK", ask
+    assert ask.reader().text() == path
+    channel.send("DOCUMENT", ask.id, hw.Writer().u16(status).text(
+        json.dumps(document)))
+
+
 def test_status_is_a_table_or_the_document():
     with Gateway() as g:
         for args in ((), ("--json",)):
             p = start(CTL, "status", *args)
-            channel = g.accept()
-            ask = channel.receive()
-            assert ask.type == "STATUS"
-            channel.send("STATUS_DOC", ask.id,
-                         hw.Writer().text(json.dumps(STATUS)))
+            tell_document(g, "/statusz", 200, STATUS)
             out = finish(p, 0)[0].decode()
             if args:
                 assert json.loads(out) == STATUS
@@ -508,6 +513,16 @@ def test_status_is_a_table_or_the_document():
                 assert "other node     node-2, version 1, on i" in out
                 assert "connection 0  ready" in out
                 assert "2 ENOT_COLLECTED" in out
+
+
+def test_a_gateway_that_cannot_tell_its_status_says_why():
+    with Gateway() as g:
+        for status, code in ((503, 9), (504, 4), (404, 1)):
+            for args in ((), ("--json",)):
+                p = start(CTL, "status", *args)
+                tell_document(g, "/statusz", status, {"error": "a reason"})
+                out, err = finish(p, code)
+                assert out == b"" and "a reason" in err, (out, err)
 
 
 def test_orders_tell_what_the_gateway_says():

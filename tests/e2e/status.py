@@ -98,6 +98,8 @@ def busy_node(extra=""):
     node.poller.take()
     until(lambda: document(node, "/unauthz")["refused"], "who was refused")
     until(lambda: document(node, "/callz")["calls"], "a call in flight")
+    until(lambda: document(node, "/varz")["calls"]["total"] == 3,
+          "all three are counted")
     return node
 
 
@@ -557,6 +559,24 @@ def without_a_status_worker_the_control_socket_says_so():
         ctl("health", "--socket", node.control)), "health fails")
     said = (done.stdout + done.stderr).decode()
     assert "status worker" in said, said
+    for command in ("status", "connections"):
+        for args in ((), ("--json",)):
+            done = ctl(command, "--socket", node.control, *args)
+            assert done.returncode == 9, done
+            assert b"The status worker is not ready" in done.stderr, done
+    node.stop()
+
+
+def halibutctl_is_told_what_is_so_at_this_moment():
+    node = Node()
+    for i in range(20):
+        # Whoever asks over HTTP leaves something that is good for a second.
+        assert document(node, "/statusz")["trusted"] <= i + 1
+        ctl("trust", "add", "--socket", node.control, f"{i:040X}", check=True)
+        assert node.status()["trusted"] == i + 2
+        done = ctl("trust", "list", "--json", "--socket", node.control,
+                   check=True)
+        assert len(json.loads(done.stdout)["trusted"]) == i + 2
     node.stop()
 
 
@@ -622,6 +642,7 @@ main([
     one_who_does_not_read_holds_nothing_up,
     calls_go_on_whatever_becomes_of_the_status_worker,
     without_a_status_worker_the_control_socket_says_so,
+    halibutctl_is_told_what_is_so_at_this_moment,
     a_loop_that_does_not_turn_is_told,
     while_it_drains_it_says_so,
     those_who_ask_at_once_are_served_from_one_snapshot,

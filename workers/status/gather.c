@@ -18,6 +18,7 @@ struct gather_waiter {
 	struct shelf *shelf;
 	void (*done)(void *arg, struct snapshot *s);
 	void *arg;
+	uint64_t from; /* the first snapshot that will do */
 	TAILQ_ENTRY(gather_waiter) next;
 };
 
@@ -27,6 +28,7 @@ struct shelf {
 	enum hbt_table table;
 	struct snapshot *latest; /* NULL: none, or too old */
 	struct snapshot *making;
+	uint64_t begun; /* so many; the number of the last one */
 	struct gather_waiter *workers_first; /* of connection tables */
 	uint32_t workers[MAX_WORKERS]; /* those that have a part of it */
 	size_t n_workers, worker;
@@ -160,6 +162,17 @@ static void on_workers(void *arg, struct snapshot *workers)
 		finish(s);
 }
 
+/* Is there somebody who waits for a new one? */
+static bool is_new_wanted(const struct shelf *s)
+{
+	const struct gather_waiter *w;
+
+	TAILQ_FOREACH (w, &s->waiters, next)
+		if (w->from > 0)
+			return true;
+	return false;
+}
+
 /* False: out of memory. */
 static bool begin(struct shelf *s)
 {
@@ -170,6 +183,7 @@ static bool begin(struct shelf *s)
 	fresh->refs = 1;
 	fresh->table = s->table;
 	fresh->at_ms = hbt_now_ms();
+	fresh->number = ++s->begun;
 	s->making = fresh;
 	event_del(s->timer); /* that the latest is too old is known */
 	if (!is_of_workers(s->table)) {
@@ -178,8 +192,8 @@ static bool begin(struct shelf *s)
 		ask_page(s, 0);
 		return true;
 	}
-	s->workers_first =
-		gather_ask(s->all, HBT_TABLE_WORKERS, on_workers, s);
+	s->workers_first = gather_ask(s->all, HBT_TABLE_WORKERS,
+	                              is_new_wanted(s), on_workers, s);
 	if (s->workers_first == NULL)
 		snapshot_unref(&s->making);
 	return s->making != NULL;
@@ -264,6 +278,17 @@ static bool is_fresh(const struct shelf *s)
 	       hbt_now_ms() - s->latest->at_ms < FRESH_MS;
 }
 
+static struct gather_waiter *first_served_by(const struct shelf *s,
+                                             const struct snapshot *latest)
+{
+	struct gather_waiter *w;
+
+	TAILQ_FOREACH (w, &s->waiters, next)
+		if (w->from <= latest->number)
+			return w;
+	return NULL;
+}
+
 static void on_deliver(evutil_socket_t fd, short what, void *arg)
 {
 	struct shelf *s = arg;
@@ -278,17 +303,19 @@ static void on_deliver(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	latest->refs++; /* while we go through them */
-	while ((w = TAILQ_FIRST(&s->waiters)) != NULL) {
+	while ((w = first_served_by(s, latest)) != NULL) {
 		TAILQ_REMOVE(&s->waiters, w, next);
 		latest->refs++;
 		w->done(w->arg, latest);
 		free(w);
 	}
 	snapshot_unref(&latest);
+	if (s->making == NULL && !TAILQ_EMPTY(&s->waiters))
+		(void)begin(s);
 }
 
 struct gather_waiter *
-gather_ask(struct gather *g, enum hbt_table table,
+gather_ask(struct gather *g, enum hbt_table table, bool is_new,
            void (*done)(void *arg, struct snapshot *s), void *arg)
 {
 	struct shelf *s = &g->shelves[table];
@@ -300,11 +327,12 @@ gather_ask(struct gather *g, enum hbt_table table,
 	w->shelf = s;
 	w->done = done;
 	w->arg = arg;
-	if (s->making == NULL && !is_fresh(s) && !begin(s)) {
-		free(w);
+	w->from = is_new ? s->begun + 1 : 0;
+	TAILQ_INSERT_TAIL(&s->waiters, w, next);
+	if (s->making == NULL && (is_new || !is_fresh(s)) && !begin(s)) {
+		gather_cancel(&w);
 		return NULL;
 	}
-	TAILQ_INSERT_TAIL(&s->waiters, w, next);
 	if (s->making == NULL)
 		event_active(s->deliver, EV_TIMEOUT, 1);
 	return w;

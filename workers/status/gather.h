@@ -1,7 +1,8 @@
 /*
  * Snapshots of the master's tables. A snapshot is made of the pages as they
  * came, and shared by all who ask within a second, so that many who look at
- * once are not more work for the node than one.
+ * once are not more work for the node than one. Who wants a new one waits for
+ * the next that is made, with all others who do: two are made at the most.
  */
 #ifndef HBT_STATUS_GATHER_H
 #define HBT_STATUS_GATHER_H
@@ -23,6 +24,7 @@ struct snapshot_page {
 struct snapshot {
 	unsigned refs;
 	enum hbt_table table;
+	uint64_t number; /* counted by table, from 1 */
 	bool failed;     /* nothing came */
 	bool incomplete; /* somebody whose rows belong here did not answer */
 	int64_t at_ms;   /* when it was begun; monotonic */
@@ -41,12 +43,13 @@ struct gather *gather_new(struct event_base *base, struct hbt_ipc *ipc);
 void gather_free(struct gather **g);
 
 /*
- * A snapshot that is at most a second old: done() is called with a reference
- * for the callee, never from within this function. gather_cancel() before that
- * ends it. NULL: out of memory.
+ * A snapshot that is at most a second old or, when it is to be new, of which
+ * nothing was asked for before now: done() is called with a reference for the
+ * callee, never from within this function. gather_cancel() before that ends
+ * it. NULL: out of memory.
  */
 struct gather_waiter *
-gather_ask(struct gather *g, enum hbt_table table,
+gather_ask(struct gather *g, enum hbt_table table, bool is_new,
            void (*done)(void *arg, struct snapshot *s), void *arg);
 void gather_cancel(struct gather_waiter **waiter);
 

@@ -201,7 +201,9 @@ static bool gather(struct request *rq)
 		if (!(rq->doc->tables & REQUEST_TABLE(i)))
 			continue;
 		rq->waiters[i] = gather_ask(rq->w->gather,
-		                            (enum hbt_table)i, on_gathered, rq);
+		                            (enum hbt_table)i,
+		                            rq->sink->wants_new, on_gathered,
+		                            rq);
 		if (rq->waiters[i] == NULL)
 			return false;
 	}

@@ -19,6 +19,8 @@ struct request;
 
 /* Where it goes. */
 struct request_sink {
+	/* It wants the state of this moment, not that of a second ago. */
+	bool wants_new;
 	/* Once, first. */
 	void (*begin)(void *to, int status, const char *type);
 	/* All of data's bytes are taken. request_go_on() when there is room

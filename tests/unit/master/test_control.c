@@ -141,9 +141,9 @@ static void say_hello(struct fixture *f, uint32_t protocol, uint8_t kind)
 	turn(f);
 }
 
-static void say_status(struct fixture *f)
+static void ask_for_it(struct fixture *f)
 {
-	hbt_ipc_send(f->ipc, HBT_IPC_STATUS, 1, NULL, 0, -1);
+	hbt_ipc_send(f->ipc, HBT_IPC_CONFIG, 1, NULL, 0, -1);
 	turn(f);
 }
 
@@ -201,7 +201,7 @@ static void a_client_is_heard_after_its_hello(void **state)
 
 	connect_client(f);
 	say_hello(f, HBT_IPC_PROTOCOL, HBT_PEER_CONTROL);
-	say_status(f);
+	ask_for_it(f);
 	assert_int_equal(f->messages, 1);
 	assert_false(f->closed);
 	hbt_ipc_free(&f->ipc);
@@ -214,7 +214,7 @@ static void a_client_without_hello_is_closed(void **state)
 	struct fixture *f = *state;
 
 	connect_client(f);
-	say_status(f);
+	ask_for_it(f);
 	assert_int_equal(f->messages, 0);
 	assert_true(f->closed);
 	assert_int_equal(f->lost, 1);
@@ -245,7 +245,7 @@ static void a_client_that_breaks_the_protocol_is_closed(void **state)
 	connect_client(f);
 	say_hello(f, HBT_IPC_PROTOCOL, HBT_PEER_CONTROL);
 	f->answer = HALIBUT_EPROTO;
-	say_status(f);
+	ask_for_it(f);
 	assert_true(f->closed);
 	assert_int_equal(f->lost, 1);
 }

@@ -135,7 +135,7 @@ static void run_until_done(struct fixture *f, unsigned n)
 
 static void ask(struct fixture *f, enum hbt_table table)
 {
-	assert_non_null(gather_ask(f->gather, table, on_done, f));
+	assert_non_null(gather_ask(f->gather, table, false, on_done, f));
 }
 
 static void pages_of_all_workers_make_one(void **state)
@@ -207,6 +207,67 @@ static void the_end_of_the_latest_is_not_that_of_the_next(void **state)
 	tear_down(&f);
 }
 
+static void ask_new(struct fixture *f, enum hbt_table table)
+{
+	assert_non_null(gather_ask(f->gather, table, true, on_done, f));
+}
+
+static void who_wants_a_new_one_does_not_get_the_one_of_a_moment_ago(
+	void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	ask(&f, HBT_TABLE_CALLS);
+	run_until_done(&f, 1);
+	ask_new(&f, HBT_TABLE_CALLS);
+	run_until_done(&f, 2);
+	assert_int_equal(f.got->number, 2);
+	assert_int_equal(f.asked, 2);
+	ask(&f, HBT_TABLE_CALLS); /* that is good for who is content */
+	run_until_done(&f, 3);
+	assert_int_equal(f.asked, 2);
+	tear_down(&f);
+}
+
+static void many_who_want_a_new_one_wait_for_the_next_together(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	ask(&f, HBT_TABLE_CONNECTIONS);
+	while (f.asked < 3)
+		event_base_loop(f.base, EVLOOP_ONCE);
+	for (int i = 0; i < 100; i++)
+		ask_new(&f, HBT_TABLE_CONNECTIONS);
+	run_until_done(&f, 1);
+	assert_int_equal(f.done, 1);
+	assert_int_equal(f.got->number, 1);
+	run_until_done(&f, 101);
+	assert_int_equal(f.got->number, 2);
+	/* Whose rows belong here was asked anew, too. */
+	assert_int_equal(f.asked, 2 * (1 + 3 * 3));
+	tear_down(&f);
+}
+
+static void who_wants_a_new_one_may_go_before_it_is_begun(void **state)
+{
+	struct gather_waiter *w;
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	ask(&f, HBT_TABLE_CALLS);
+	w = gather_ask(f.gather, HBT_TABLE_CALLS, true, on_done, &f);
+	gather_cancel(&w);
+	run_until_done(&f, 1);
+	event_base_loop(f.base, EVLOOP_NONBLOCK);
+	assert_int_equal(f.asked, 1);
+	tear_down(&f);
+}
+
 static void a_worker_that_is_silent_costs_its_own_rows_only(void **state)
 {
 	struct fixture f;
@@ -244,7 +305,7 @@ static void who_cancels_hears_nothing(void **state)
 
 	(void)state;
 	set_up(&f);
-	w = gather_ask(f.gather, HBT_TABLE_CONNECTIONS, on_done, &f);
+	w = gather_ask(f.gather, HBT_TABLE_CONNECTIONS, false, on_done, &f);
 	gather_cancel(&w);
 	assert_null(w);
 	ask(&f, HBT_TABLE_CALLS);
@@ -273,6 +334,11 @@ int main(void)
 			many_who_ask_at_once_are_no_more_work_than_one),
 		cmocka_unit_test(it_is_asked_for_again_after_a_second),
 		cmocka_unit_test(the_end_of_the_latest_is_not_that_of_the_next),
+		cmocka_unit_test(
+			who_wants_a_new_one_does_not_get_the_one_of_a_moment_ago),
+		cmocka_unit_test(
+			many_who_want_a_new_one_wait_for_the_next_together),
+		cmocka_unit_test(who_wants_a_new_one_may_go_before_it_is_begun),
 		cmocka_unit_test(
 			a_worker_that_is_silent_costs_its_own_rows_only),
 		cmocka_unit_test(a_table_that_is_refused_has_failed),
