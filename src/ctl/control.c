@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "ctl/ctl.h"
+#include "ipc/worker.h"
 
 const char *hbt_ctl_socket_path(const char *option)
 {
@@ -58,24 +59,6 @@ static int connect_socket(const char *path, struct halibut_error *err)
 	return -1;
 }
 
-static int send_hello(struct hbt_ipc *ipc)
-{
-	struct hbt_wr w;
-	int rc;
-
-	hbt_wr_init(&w, 256);
-	hbt_wr_u32(&w, HBT_IPC_PROTOCOL);
-	hbt_wr_u8(&w, HBT_PEER_CONTROL);
-	hbt_wr_u32(&w, (uint32_t)getpid());
-	hbt_wr_cstr(&w, HBT_VERSION);
-	rc = w.status;
-	if (rc == 0)
-		rc = hbt_ipc_send(ipc, HBT_IPC_HELLO, 0, w.buf.data, w.buf.len,
-		                  -1);
-	hbt_wr_fini(&w);
-	return rc;
-}
-
 int hbt_ctl_control_open(struct hbt_ipc **out, struct event_base *base,
                          const char *path, const struct hbt_ipc_ops *ops,
                          void *arg, struct halibut_error *err)
@@ -88,7 +71,7 @@ int hbt_ctl_control_open(struct hbt_ipc **out, struct event_base *base,
 		return HALIBUT_ECONNECT;
 	rc = hbt_ipc_new(out, base, fd, HBT_IPC_MAX_BODY, ops, arg);
 	if (rc == 0)
-		rc = send_hello(*out);
+		rc = hbt_worker_hello(*out, HBT_PEER_CONTROL);
 	if (rc != 0) {
 		hbt_ipc_free(out);
 		return hbt_error_set(err, rc,

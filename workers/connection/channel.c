@@ -1,10 +1,10 @@
 /* What the master says. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "ipc/log_order.h"
+#include "ipc/worker.h"
 #include "worker.h"
 
 /* "a\nb\n" becomes {"a", "b", NULL}; the text is cut up in place. */
@@ -107,19 +107,13 @@ static int apply_settings(struct worker *w, struct halibut_error *err)
 static void on_settings(struct worker *w, struct hbt_rd *r)
 {
 	struct halibut_error err = {0};
-	char name[32];
 	int rc;
 
 	if (w->ready)
 		return;
-	hbt_settings_get(r, &w->settings);
-	if ((rc = hbt_rd_finish(r)) == 0) {
-		snprintf(name, sizeof(name), "worker %u", w->settings.index);
-		hbt_log_set_process(name);
-		hbt_log_set_level(
-			(enum hbt_log_level)w->settings.log_level);
+	rc = hbt_worker_settings(r, &w->settings, "worker", false);
+	if (rc == HALIBUT_OK)
 		rc = apply_settings(w, &err);
-	}
 	if (rc != 0) {
 		log_error("the settings cannot be applied: %s",
 		          err.message ? err.message : halibut_strerror(rc));
@@ -179,24 +173,11 @@ static void on_lost(struct worker *w, uint16_t type)
 	event_base_loopbreak(w->base);
 }
 
-void worker_tell(struct worker *w, uint16_t type, uint32_t id,
-                 const struct hbt_wr *body, int fd)
+void worker_tell(struct worker *w, enum hbt_ipc_type type, uint32_t id,
+                 struct hbt_wr *body, int fd)
 {
-	int rc = body != NULL ? body->status : HALIBUT_OK;
-
-	if (rc != HALIBUT_OK) {
-		if (fd >= 0)
-			evutil_closesocket(fd);
-	} else {
-		rc = hbt_ipc_send(w->ipc, type, id,
-		                  body != NULL ? body->buf.data : NULL,
-		                  body != NULL ? body->buf.len : 0, fd);
-	}
-	if (rc == HALIBUT_OK)
+	if (hbt_worker_tell(w->ipc, type, id, body, fd) == HALIBUT_OK)
 		return;
-	log_error("the master cannot be told what it has to know (%s); "
-	          "leaving",
-	          halibut_strerror(rc));
 	w->exit_code = 1;
 	event_base_loopbreak(w->base);
 }
@@ -206,9 +187,10 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	struct worker *w = arg;
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 
+	if (hbt_worker_obey(w->ipc, msg))
+		return;
 	if (!w->ready && msg->type != HBT_IPC_SETTINGS &&
-	    msg->type != HBT_IPC_STOP && msg->type != HBT_IPC_TRUST &&
-	    msg->type != HBT_IPC_PING && msg->type != HBT_IPC_LOG)
+	    msg->type != HBT_IPC_STOP && msg->type != HBT_IPC_TRUST)
 		return;
 	if (msg->lost && (msg->type == HBT_IPC_SETTINGS ||
 	                  msg->type == HBT_IPC_TRUST ||
@@ -249,14 +231,8 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_ROWS_ASK:
 		rows_ask(w, msg);
 		break;
-	case HBT_IPC_LOG:
-		(void)hbt_log_order_obey(w->ipc, msg);
-		break;
 	case HBT_IPC_CLOSE:
 		close_by_order(w, msg);
-		break;
-	case HBT_IPC_PING:
-		hbt_ipc_send(w->ipc, HBT_IPC_PONG, msg->id, NULL, 0, -1);
 		break;
 	case HBT_IPC_STOP:
 		on_stop(w, &r);
@@ -304,10 +280,5 @@ void worker_fini(struct worker *w)
 	free(w->headers);
 	forget_keys(&w->settings);
 	hbt_settings_fini(&w->settings);
-	if (w->dns != NULL)
-		evdns_base_free(w->dns, 0);
-	if (w->base != NULL) {
-		event_base_loop(w->base, EVLOOP_NONBLOCK);
-		event_base_free(w->base);
-	}
+	hbt_worker_end(&w->base, &w->dns);
 }

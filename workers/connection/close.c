@@ -99,5 +99,4 @@ void close_by_order(struct worker *w, struct hbt_ipc_msg *msg)
 	hbt_wr_init(&wr, 16);
 	hbt_wr_u32(&wr, n);
 	worker_tell(w, HBT_IPC_CLOSED, msg->id, &wr, -1);
-	hbt_wr_fini(&wr);
 }

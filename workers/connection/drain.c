@@ -160,7 +160,6 @@ static void tell(struct worker *w, enum hbt_drained what)
 	hbt_wr_init(&wr, 8);
 	hbt_wr_u8(&wr, (uint8_t)what);
 	worker_tell(w, HBT_IPC_DRAINED, 0, &wr, -1);
-	hbt_wr_fini(&wr);
 }
 
 static void tick(evutil_socket_t fd, short what, void *arg)

@@ -42,7 +42,6 @@ static void send_fail(struct worker *w, uint32_t id,
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
 	hbt_ipc_error_put(&wr, err);
 	worker_tell(w, HBT_IPC_FAIL, id, &wr, -1);
-	hbt_wr_fini(&wr);
 }
 
 static void failed(struct hbt_pending *p, const struct halibut_error *err)

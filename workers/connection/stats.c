@@ -1,9 +1,5 @@
 /* What the master's status shows of this worker: once a second, if new. */
-#include <string.h>
-
-#include "base/log_limit.h"
-#include "base/timespan.h"
-#include "ipc/vitals.h"
+#include "ipc/worker.h"
 #include "worker.h"
 
 static void collect(struct worker *w)
@@ -25,29 +21,18 @@ static void collect(struct worker *w)
 	s->streams_in = w->env.counts.streams_in;
 	s->stream_bytes_in = w->env.counts.stream_bytes_in;
 	s->spool_bytes = hbt_spool_bytes();
-	hbt_vitals_note(s);
 }
 
 static void tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
-	struct hbt_wr wr;
 
 	(void)fd;
 	(void)what;
-	hbt_log_limit_tick(hbt_now_ms());
 	incoming_polls_end(w);
 	outgoing_tell_phases(w);
 	collect(w);
-	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
-		return;
-	hbt_wr_init(&wr, 4096);
-	hbt_worker_stats_put(&wr, &w->stats);
-	if (wr.status == 0 &&
-	    hbt_ipc_send(w->ipc, HBT_IPC_STATS, 0, wr.buf.data, wr.buf.len,
-	                 -1) == 0)
-		w->stats_told = w->stats;
-	hbt_wr_fini(&wr);
+	hbt_worker_second(w->ipc, &w->stats, &w->stats_told);
 }
 
 int stats_start(struct worker *w)

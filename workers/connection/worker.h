@@ -80,10 +80,11 @@ extern const struct hbt_ipc_ops worker_channel_ops; /* arg: worker */
 void worker_fini(struct worker *w);
 /*
  * Sends what the master must not miss. If memory is too short for that, the
- * worker leaves: then the master knows at least. fd is taken over.
+ * worker leaves: then the master knows at least. fd is taken over, body
+ * finished.
  */
-void worker_tell(struct worker *w, uint16_t type, uint32_t id,
-                 const struct hbt_wr *body, int fd);
+void worker_tell(struct worker *w, enum hbt_ipc_type type, uint32_t id,
+                 struct hbt_wr *body, int fd);
 
 /* The certificate of a section identity; NULL: there is no such one. */
 struct hbt_tls *worker_identity(struct worker *w, const char *name);

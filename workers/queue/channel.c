@@ -1,10 +1,10 @@
 /* What the master says. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "ipc/log_order.h"
+#include "ipc/worker.h"
 #include "queue/pump.h"
 #include "worker.h"
 
@@ -19,22 +19,8 @@ static void give_up(struct worker *w)
 void worker_tell(struct worker *w, enum hbt_ipc_type type, uint32_t id,
                  struct hbt_wr *body, int fd)
 {
-	int rc = body != NULL ? body->status : HALIBUT_OK;
-
-	if (rc == HALIBUT_OK)
-		rc = hbt_ipc_send(w->ipc, (uint16_t)type, id,
-		                  body != NULL ? body->buf.data : NULL,
-		                  body != NULL ? body->buf.len : 0, fd);
-	else if (fd >= 0)
-		close(fd);
-	if (body != NULL)
-		hbt_wr_fini(body);
-	if (rc == HALIBUT_OK)
-		return;
-	log_error("the master cannot be told what it has to know (%s); "
-	          "leaving",
-	          halibut_strerror(rc));
-	give_up(w);
+	if (hbt_worker_tell(w->ipc, type, id, body, fd) != HALIBUT_OK)
+		give_up(w);
 }
 
 void worker_fail(struct worker *w, uint32_t id,
@@ -77,22 +63,11 @@ int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)
 
 /* ---- From the master ---- */
 
-static bool apply_settings(struct worker *w, struct hbt_rd *r)
-{
-	char name[32];
-
-	hbt_settings_get(r, &w->settings);
-	if (hbt_rd_finish(r) != HALIBUT_OK)
-		return false;
-	snprintf(name, sizeof(name), "queue worker %u", w->settings.index);
-	hbt_log_set_process(name);
-	hbt_log_set_level((enum hbt_log_level)w->settings.log_level);
-	return true;
-}
-
 static void on_settings(struct worker *w, struct hbt_rd *r)
 {
-	if (w->settings.node != NULL || apply_settings(w, r))
+	if (w->settings.node != NULL ||
+	    hbt_worker_settings(r, &w->settings, "queue worker", false) ==
+	            HALIBUT_OK)
 		return;
 	log_error("the settings cannot be applied");
 	give_up(w);
@@ -198,6 +173,8 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	struct worker *w = arg;
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 
+	if (hbt_worker_obey(w->ipc, msg))
+		return;
 	switch (msg->type) {
 	case HBT_IPC_SETTINGS:
 		on_settings(w, &r);
@@ -224,12 +201,6 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 			          msg->type);
 			give_up(w);
 		}
-		break;
-	case HBT_IPC_LOG:
-		(void)hbt_log_order_obey(w->ipc, msg);
-		break;
-	case HBT_IPC_PING:
-		worker_tell(w, HBT_IPC_PONG, msg->id, NULL, -1);
 		break;
 	case HBT_IPC_STOP:
 		on_stop(w, hbt_rd_u8(&r) != 0);
@@ -268,10 +239,5 @@ void worker_fini(struct worker *w)
 	free(w->state_told);
 	hbt_settings_fini(&w->settings);
 	hbt_queue_settings_fini(&w->queue);
-	if (w->dns != NULL)
-		evdns_base_free(w->dns, 0);
-	if (w->base != NULL) {
-		event_base_loop(w->base, EVLOOP_NONBLOCK);
-		event_base_free(w->base);
-	}
+	hbt_worker_end(&w->base, &w->dns);
 }

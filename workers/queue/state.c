@@ -2,9 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log_limit.h"
 #include "base/timespan.h"
-#include "ipc/vitals.h"
+#include "ipc/worker.h"
 #include "worker.h"
 
 #define TRIM_TICKS 60
@@ -100,17 +99,9 @@ static void tell_state(struct worker *w)
 
 static void tell_stats(struct worker *w)
 {
-	struct hbt_wr wr;
-
 	w->stats.calls_in_flight = enqueue_busy(w) + collect_busy(w);
 	w->stats.spool_bytes = hbt_spool_bytes();
-	hbt_vitals_note(&w->stats);
-	if (memcmp(&w->stats, &w->stats_told, sizeof(w->stats)) == 0)
-		return;
-	hbt_wr_init(&wr, 4096);
-	hbt_worker_stats_put(&wr, &w->stats);
-	worker_tell(w, HBT_IPC_STATS, 0, &wr, -1);
-	w->stats_told = w->stats;
+	hbt_worker_second(w->ipc, &w->stats, &w->stats_told);
 }
 
 static void add_waiting(void *arg, struct hbt_queue *q)
@@ -130,7 +121,6 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	hbt_log_limit_tick(hbt_now_ms());
 	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
 	if (w->draining)
 		enqueue_drain(w);

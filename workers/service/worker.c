@@ -9,10 +9,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/log_limit.h"
-#include "base/timespan.h"
 #include "ipc/log_order.h"
-#include "ipc/vitals.h"
+#include "ipc/worker.h"
 #include "call.h"
 #include "intake.h"
 #include "program.h"
@@ -102,34 +100,14 @@ int hbt_svc_send(struct hbt_svc *svc, enum hbt_ipc_type type, uint32_t id,
 	return rc;
 }
 
-static void say_hello(struct hbt_svc *svc)
-{
-	struct hbt_wr w;
-
-	hbt_wr_init(&w, HBT_IPC_MAX_BODY);
-	hbt_wr_u32(&w, HBT_IPC_PROTOCOL);
-	hbt_wr_u8(&w, HBT_PEER_SERVICE_WORKER);
-	hbt_wr_u32(&w, (uint32_t)getpid());
-	hbt_wr_cstr(&w, HBT_VERSION);
-	if (hbt_svc_send(svc, HBT_IPC_HELLO, 0, &w, -1) != HALIBUT_OK)
-		hbt_svc_doom(svc, "out of memory");
-}
-
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_svc *svc = arg;
-	struct hbt_wr w;
 
 	(void)fd;
 	(void)what;
-	hbt_log_limit_tick(hbt_now_ms());
-	hbt_vitals_note(&svc->stats);
-	if (memcmp(&svc->stats, &svc->told, sizeof(svc->stats)) == 0)
-		return;
-	svc->told = svc->stats;
-	hbt_wr_init(&w, HBT_IPC_MAX_BODY);
-	hbt_worker_stats_put(&w, &svc->stats);
-	(void)hbt_svc_send(svc, HBT_IPC_STATS, 0, &w, -1);
+	if (svc->ipc != NULL)
+		hbt_worker_second(svc->ipc, &svc->stats, &svc->told);
 }
 
 /* The master is of our own build: a body that it got wrong is a bug, and
@@ -151,19 +129,15 @@ static void handle_settings(struct hbt_svc *svc, struct hbt_ipc_msg *msg)
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 	struct hbt_settings settings;
 	struct halibut_error err = {0};
-	char name[32];
 
-	hbt_settings_get(&r, &settings);
-	if (hbt_rd_finish(&r) != HALIBUT_OK) {
+	if (hbt_worker_settings(&r, &settings, "service worker", false) !=
+	    HALIBUT_OK) {
 		hbt_settings_fini(&settings);
 		on_bad_message(svc, msg);
 		return;
 	}
 	hbt_settings_fini(&svc->settings);
 	svc->settings = settings;
-	snprintf(name, sizeof(name), "service worker %u", settings.index);
-	hbt_log_set_process(name);
-	hbt_log_set_level((enum hbt_log_level)settings.log_level);
 	if (svc->dirs != NULL)
 		return;
 	if (hbt_svc_dirs_open(&svc->dirs,
@@ -248,8 +222,9 @@ static void handle_stop(struct hbt_svc *svc, struct hbt_ipc_msg *msg)
 static void on_message(void *arg, struct hbt_ipc_msg *msg)
 {
 	struct hbt_svc *svc = arg;
-	struct hbt_wr w;
 
+	if (hbt_worker_obey(svc->ipc, msg))
+		return;
 	switch (msg->type) {
 	case HBT_IPC_SETTINGS:
 		handle_settings(svc, msg);
@@ -265,13 +240,6 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		break;
 	case HBT_IPC_STOP:
 		handle_stop(svc, msg);
-		break;
-	case HBT_IPC_LOG:
-		(void)hbt_log_order_obey(svc->ipc, msg);
-		break;
-	case HBT_IPC_PING:
-		hbt_wr_init(&w, HBT_IPC_MAX_BODY);
-		(void)hbt_svc_send(svc, HBT_IPC_PONG, msg->id, &w, -1);
 		break;
 	default:
 		/* Trust, polls and the like: news for other workers. */
@@ -348,10 +316,11 @@ int hbt_svc_new(struct hbt_svc **out, int fd)
 	    event_add(svc->reaper, NULL) != 0 ||
 	    event_add(svc->terminate, NULL) != 0)
 		goto out;
-	say_hello(svc);
+	rc = hbt_worker_hello(svc->ipc, HBT_PEER_SERVICE_WORKER);
+	if (rc != HALIBUT_OK)
+		goto out;
 	*out = svc;
 	svc = NULL;
-	rc = HALIBUT_OK;
 out:
 	if (fd >= 0)
 		close(fd);

@@ -10,6 +10,7 @@
 #include "gather.h"
 #include "http.h"
 #include "ipc/log_order.h"
+#include "ipc/worker.h"
 #include "relay.h"
 
 static void give_up(struct worker *w, const char *why)
@@ -23,14 +24,11 @@ static void on_settings(struct worker *w, struct hbt_rd *r)
 {
 	if (w->ready)
 		return;
-	hbt_settings_get(r, &w->settings);
-	if (hbt_rd_finish(r) != HALIBUT_OK) {
+	if (hbt_worker_settings(r, &w->settings, "status worker", true) !=
+	    HALIBUT_OK)
 		give_up(w, "the settings cannot be applied");
-		return;
-	}
-	hbt_log_set_process("status worker");
-	hbt_log_set_level((enum hbt_log_level)w->settings.log_level);
-	w->ready = true;
+	else
+		w->ready = true;
 }
 
 /* At the start, and when the secrets were read again. */
@@ -79,6 +77,8 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	struct worker *w = arg;
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 
+	if (hbt_worker_obey(w->ipc, msg))
+		return;
 	switch (msg->type) {
 	case HBT_IPC_SETTINGS:
 		on_settings(w, &r);
@@ -94,12 +94,6 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		break;
 	case HBT_IPC_ROWS:
 		gather_rows(w->gather, msg);
-		break;
-	case HBT_IPC_LOG:
-		(void)hbt_log_order_obey(w->ipc, msg);
-		break;
-	case HBT_IPC_PING:
-		hbt_ipc_send(w->ipc, HBT_IPC_PONG, msg->id, NULL, 0, -1);
 		break;
 	case HBT_IPC_STOP: /* the last to go: there is nothing left to tell */
 		event_base_loopexit(w->base, NULL);
@@ -134,8 +128,5 @@ void worker_fini(struct worker *w)
 	hbt_ipc_free(&w->ipc);
 	hbt_settings_fini(&w->settings);
 	hbt_status_settings_fini(&w->status);
-	if (w->base != NULL) {
-		event_base_loop(w->base, EVLOOP_NONBLOCK);
-		event_base_free(w->base);
-	}
+	hbt_worker_end(&w->base, NULL);
 }

@@ -1,42 +1,20 @@
 /* halibut-status-worker: started by halibutd, never by hand. */
-#include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
-#include <stdio.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "gather.h"
 #include "http.h"
 #include "ipc/sandbox.h"
-#include "ipc/vitals.h"
+#include "ipc/worker.h"
 #include "worker.h"
 
-static int say_hello(struct worker *w)
-{
-	struct hbt_wr wr;
-
-	hbt_wr_init(&wr, 4096);
-	hbt_wr_u32(&wr, HBT_IPC_PROTOCOL);
-	hbt_wr_u8(&wr, HBT_PEER_STATUS_WORKER);
-	hbt_wr_u32(&wr, (uint32_t)getpid());
-	hbt_wr_cstr(&wr, HBT_VERSION);
-	return hbt_ipc_send_wr(w->ipc, HBT_IPC_HELLO, 0, &wr, -1);
-}
-
-/* What this process costs, once a second. */
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
-	struct hbt_wr wr;
 
 	(void)fd;
 	(void)what;
-	hbt_vitals_note(&w->stats);
-	hbt_wr_init(&wr, 4096);
-	hbt_worker_stats_put(&wr, &w->stats);
-	(void)hbt_ipc_send_wr(w->ipc, HBT_IPC_STATS, 0, &wr, -1);
+	hbt_worker_second(w->ipc, &w->stats, &w->stats_told);
 }
 
 static int start_timer(struct worker *w)
@@ -58,23 +36,16 @@ static int start(struct worker *w)
 	    (w->gather = gather_new(w->base, w->ipc)) == NULL ||
 	    (w->http = http_new(w)) == NULL || start_timer(w) != HALIBUT_OK)
 		return HALIBUT_ENOMEM;
-	return say_hello(w);
+	return hbt_worker_hello(w->ipc, HBT_PEER_STATUS_WORKER);
 }
 
-/* What is read from files is read by now: time zone, OpenSSL's, chance for
- * jansson's tables. */
 static int lock_up(struct halibut_error *err)
 {
-	tzset();
-	json_object_seed(0);
-	if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_SSL_STRINGS |
-	                             OPENSSL_INIT_LOAD_CRYPTO_STRINGS |
-	                             OPENSSL_INIT_LOAD_CONFIG,
-	                     NULL) != 1)
-		return hbt_error_set(err, HALIBUT_ESYSTEM,
-		                     "OpenSSL does not start; is its "
-		                     "configuration, openssl.cnf, right?");
-	return hbt_sandbox_enter(HBT_SANDBOX_STATUS, err);
+	int rc = hbt_worker_read_files(err);
+
+	json_object_seed(0); /* reads what is random */
+	return rc == HALIBUT_OK ? hbt_sandbox_enter(HBT_SANDBOX_STATUS, err)
+	                        : rc;
 }
 
 int main(int argc, char **argv)
@@ -84,16 +55,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	(void)argv;
-	if (argc > 1 || fcntl(HBT_CHANNEL_FD, F_GETFD) < 0) {
-		fprintf(stderr, "halibut-status-worker is a part of halibutd, "
-		                "which starts it; see halibutd(8)\n");
+	if (!hbt_worker_begin(argc, "halibut-status-worker", "status worker"))
 		return 2;
-	}
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGINT, SIG_IGN); /* Ctrl-C is the master's business */
-	signal(SIGHUP, SIG_IGN);
-	hbt_log_begin("status worker");
-	hbt_vitals_begin();
 	rc = start(&w);
 	if (rc != HALIBUT_OK)
 		log_error("cannot start: %s", halibut_strerror(rc));

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "ipc/worker.h"
 #include "request.h"
 
 #define MAX_DOCUMENT ((size_t)128 * 1024 * 1024)
@@ -26,10 +26,9 @@ static void answer(struct worker *w, uint32_t id, int status, const void *body,
 	hbt_wr_init(&wr, MAX_DOCUMENT + 64);
 	hbt_wr_u16(&wr, (uint16_t)status);
 	hbt_wr_str(&wr, body, len);
-	if (hbt_ipc_send_wr(w->ipc, HBT_IPC_DOCUMENT, id, &wr, -1) ==
+	if (hbt_worker_tell(w->ipc, HBT_IPC_DOCUMENT, id, &wr, -1) ==
 	    HALIBUT_OK)
 		return;
-	log_error("a document cannot be sent: out of memory; leaving");
 	w->exit_code = 1; /* the master answers in our name then */
 	event_base_loopbreak(w->base);
 }

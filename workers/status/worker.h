@@ -15,7 +15,8 @@
  *   request.c    a document on its way to who asked for it, bit by bit
  *   relay.c      documents for halibutctl, through the master
  *   documents.c  which documents there are
- *   lists.c      /connz and the like: rows of tables
+ *   list.c       a document that is rows of tables
+ *   lists.c      those: /connz and the like
  *   varz.c       /varz, /redisz: the node as a whole
  *   health.c     /healthz, /livez, /readyz
  *   metrics.c    /metrics
@@ -50,7 +51,7 @@ struct worker {
 	LIST_HEAD(, relay) relays;
 
 	struct event *second;
-	struct hbt_worker_stats stats;
+	struct hbt_worker_stats stats, stats_told;
 };
 
 /* channel.c */
