@@ -125,6 +125,11 @@ enum hbt_ipc_type {
 
 	/* Connection worker -> master, after STOP: u8 enum hbt_drained. */
 	HBT_IPC_DRAINED = 140,
+	/* Master -> queue worker: u8 whether requests are taken out of Redis. If
+	 * not, SETTLED answers with the id when those that were on their way
+	 * here have come, each with its CALL; unless COLLECT comes again. */
+	HBT_IPC_COLLECT,
+	HBT_IPC_SETTLED,
 
 	/* Connection worker -> master. */
 	HBT_IPC_IDENTIFY = 150, /* id: connection, a client. str thumbprint, str

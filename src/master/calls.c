@@ -228,12 +228,8 @@ static void on_failed(struct hbt_pending *p, const struct halibut_error *err)
 
 void hbt_call_return(struct hbt_call *call)
 {
-	assert(call->state != CALL_CARRIED);
-	call->returns = true;
-	if (call->state == CALL_WAITING)
-		hbt_pending_cancel(&call->pending); /* on_failed() follows */
-	else
-		end_returned(call);
+	assert(call->state == CALL_NEW);
+	end_returned(call);
 }
 
 /* Whoever carries or owns it says so: through the queue, if it is in one. */
@@ -451,12 +447,6 @@ static int on_return(struct hbt_link *link, struct hbt_ipc_msg *msg)
 			"was sent, and its DataStreams cannot be sent again");
 		return HALIBUT_OK;
 	}
-	if (call->calls->stopping && is_collected(call)) {
-		call->returns = true;
-		hbt_call_fail_with(call, HALIBUT_ESHUTDOWN,
-		                   HALIBUT_CONNECTION_CONNECTING, "");
-		return HALIBUT_OK;
-	}
 	hbt_call_drop_carrier(call);
 	hbt_call_set_state(call, CALL_WAITING);
 	hbt_pending_put_back(&call->pending);
@@ -557,18 +547,12 @@ void hbt_calls_link_gone(struct hbt_calls *calls, struct hbt_link *link)
 
 void hbt_calls_stop(struct hbt_calls *calls)
 {
-	struct hbt_call *call, *next;
-
 	calls->stopping = true;
-	for (call = TAILQ_FIRST(&calls->all); call != NULL; call = next) {
-		next = TAILQ_NEXT(call, link);
-		if (call->state == CALL_WAITING && is_collected(call))
-			hbt_call_return(call);
-	}
 }
 
 void hbt_calls_end_unserved(struct hbt_calls *calls,
-                            bool (*may)(void *arg, const struct hbt_queue *q),
+                            bool (*may)(void *arg, const struct hbt_queue *q,
+                                        bool collected),
                             void *arg, const char *why)
 {
 	struct hbt_call *call, *next;
@@ -576,11 +560,13 @@ void hbt_calls_end_unserved(struct hbt_calls *calls,
 	if (calls->counts.waiting == 0)
 		return;
 	for (call = TAILQ_FIRST(&calls->all); call != NULL; call = next) {
+		bool collected = is_collected(call);
+
 		next = TAILQ_NEXT(call, link);
 		if (call->state != CALL_WAITING ||
-		    may(arg, call->pending.queue))
+		    may(arg, call->pending.queue, collected))
 			continue;
-		call->returns = is_collected(call);
+		call->returns = collected;
 		call->unserved = why;
 		hbt_pending_cancel(&call->pending); /* on_failed() follows */
 	}

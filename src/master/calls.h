@@ -52,14 +52,16 @@ int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
  */
 void hbt_calls_link_gone(struct hbt_calls *calls, struct hbt_link *link);
 
-/* Refuses new calls. Those that the queue worker brought, and that nobody
- * carries, go back to it. */
+/* Refuses new calls, but for those that were taken out of the queue that the
+ * nodes share. */
 void hbt_calls_stop(struct hbt_calls *calls);
 /* Fails, as not executed, those that wait and cannot be taken any more: may
- * says whether somebody is left for the requests of a queue. why is the
- * beginning of a sentence: "The gateway is stopping". */
+ * says whether somebody is left for the requests of a queue; collected: the
+ * queue worker brought this one, and it goes back to it. why is the beginning
+ * of a sentence: "The gateway is stopping". */
 void hbt_calls_end_unserved(struct hbt_calls *calls,
-                            bool (*may)(void *arg, const struct hbt_queue *q),
+                            bool (*may)(void *arg, const struct hbt_queue *q,
+                                        bool collected),
                             void *arg, const char *why);
 
 struct hbt_calls_counts {

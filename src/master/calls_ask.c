@@ -297,7 +297,7 @@ static void route(struct hbt_call *call, const struct ask *a)
 static void pass_collected(struct hbt_call *call, struct hbt_queue *q,
                            int64_t timeout_ms)
 {
-	if (q == NULL || call->calls->stopping)
+	if (q == NULL)
 		hbt_call_return(call);
 	else
 		push(call, q, timeout_ms);

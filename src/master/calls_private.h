@@ -105,8 +105,7 @@ void hbt_call_enqueue_taken(struct hbt_pending *p, struct hbt_link *worker);
 /* The carrier has nothing to do with it any more. */
 void hbt_call_drop_carrier(struct hbt_call *call);
 
-/* The queue worker may give it to another node: nobody has seen it, here it is
- * ended. */
+/* Ends a new one: the queue worker may give it to another node. */
 void hbt_call_return(struct hbt_call *call);
 
 /* By subscriptions.c: called when its call is no longer with it. */

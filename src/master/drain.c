@@ -4,6 +4,8 @@
  *   not ready     the status says so; for stop_delay all goes on as ever
  *   no new ones   listening ends; clients end where they would ask for more,
  *                 and so do the servers that we poll
+ *   no more of    the nodes' common queue: what was taken out of it already
+ *   others        comes to the polling services, which are still here
  *   polling ends  when nothing more can come: idle polling services end one
  *                 after the other, over drain_spread; what still waits for one
  *                 is answered as soon as nobody is left who could take it
@@ -70,6 +72,14 @@ static bool is_first_stage_over(const struct hbt_master *m)
 	       hbt_now_ms() - m->stage_ms > m->cfg->stop_timeout_ms / 2;
 }
 
+/* Requests of other nodes: those that this one took out of Redis already are
+ * for its own polling services. */
+static bool has_settled(const struct hbt_master *m)
+{
+	return m->share == NULL || m->state == MASTER_RUNNING ||
+	       hbt_share_settle(m->share);
+}
+
 static void end_polling(struct hbt_master *m)
 {
 	enum hbt_stop how = m->state == MASTER_RUNNING ? HBT_STOP_HANDOVER
@@ -125,14 +135,16 @@ static void advance(struct hbt_master *m)
 		event_base_loopexit(m->base, NULL);
 }
 
-static bool has_taker(void *arg, const struct hbt_queue *q)
+static bool has_taker(void *arg, const struct hbt_queue *q, bool collected)
 {
 	struct hbt_master *m = arg;
 
 	if (hbt_subscriptions_has(m->subscriptions, q))
 		return true;
-	/* Those in Redis are for all nodes, as long as we talk to it. */
-	return !m->queues_stopped && hbt_share_has(m->share, q->key);
+	/* Those in Redis are for all nodes, as long as we talk to it; those that
+	 * we took out of it are ours. */
+	return !collected && !m->queues_stopped &&
+	       hbt_share_has(m->share, q->key);
 }
 
 /* What waits for a polling service that left, or for one that never was. */
@@ -167,7 +179,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	extend(m);
 	if (is_any_in_first_stage(m)) {
-		if (!is_first_stage_over(m))
+		if (!is_first_stage_over(m) || !has_settled(m))
 			return;
 		end_polling(m);
 		if (m->state == MASTER_DRAINING)
@@ -360,6 +372,8 @@ int hbt_master_undrain(struct hbt_master *m, const char *who,
 	          "%s: serving again", who);
 	m->state = MASTER_RUNNING;
 	turn(m, HBT_STOP_ALL, HBT_STOP_HANDOVER);
+	if (m->share != NULL)
+		hbt_share_resume(m->share);
 	hbt_hosted_resume(m->hosted);
 	hbt_provision_lists(m);
 	hbt_dispatch_review(m);

@@ -118,6 +118,11 @@ static int worker_message(void *arg, struct hbt_worker *w,
 		if (w->link.kind != HBT_PEER_QUEUE_WORKER)
 			return HALIBUT_EPROTO;
 		return on_queue_state(m, w, msg);
+	case HBT_IPC_SETTLED:
+		if (w->link.kind != HBT_PEER_QUEUE_WORKER)
+			return HALIBUT_EPROTO;
+		hbt_share_settled(m->share, msg->id);
+		return HALIBUT_OK;
 	case HBT_IPC_DOCUMENT:
 		if (w->link.kind != HBT_PEER_STATUS_WORKER)
 			return HALIBUT_EPROTO;

@@ -5,15 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
+#include "base/timespan.h"
 #include "base/uri.h"
 #include "master/calls_private.h"
 #include "master/hash.h"
+
+/* Redis does not answer, or DataStreams are slow to come. */
+#define SETTLE_MS 10000
 
 struct hbt_share {
 	struct event_base *base;
 	const struct hbt_config *cfg;
 	struct hbt_link *link; /* NULL: no queue worker */
 	bool stopped;
+	bool paused;          /* nothing is collected */
+	bool settled;         /* and nothing is on its way any more */
+	uint32_t pause_id;    /* of the last COLLECT */
+	int64_t paused_ms;    /* since when */
 	uint32_t last_id;
 	struct shared *list;
 	struct hbt_taker forwarder; /* what waited for the queue worker */
@@ -229,9 +237,51 @@ static bool cancelled(struct hbt_taker *t, struct hbt_pending *p)
 	return true;
 }
 
+static void tell_collect(struct hbt_share *share)
+{
+	struct hbt_wr w;
+
+	hbt_wr_init(&w, 8);
+	hbt_wr_u8(&w, !share->paused);
+	if (hbt_link_send(share->link, HBT_IPC_COLLECT, ++share->pause_id, &w,
+	                  -1) != HALIBUT_OK)
+		log_error("%s: cannot be told whether to collect requests",
+		          share->link->name);
+}
+
+bool hbt_share_settle(struct hbt_share *share)
+{
+	if (!share->paused) {
+		share->paused = true;
+		share->settled = share->link == NULL;
+		share->paused_ms = hbt_now_ms();
+		if (share->link != NULL)
+			tell_collect(share);
+	}
+	return share->settled ||
+	       hbt_now_ms() - share->paused_ms >= SETTLE_MS;
+}
+
+void hbt_share_settled(struct hbt_share *share, uint32_t id)
+{
+	if (share->paused && id == share->pause_id)
+		share->settled = true;
+}
+
+void hbt_share_resume(struct hbt_share *share)
+{
+	if (!share->paused)
+		return;
+	share->paused = false;
+	if (share->link != NULL)
+		tell_collect(share);
+}
+
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 {
 	share->link = link;
+	if (share->paused)
+		tell_collect(share);
 	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
 		forward(s);
 		balance(s);
@@ -241,6 +291,7 @@ void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 void hbt_share_detach(struct hbt_share *share)
 {
 	share->link = NULL;
+	share->settled = true; /* what was on its way died with it */
 	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
 		s->announced = false;
 		s->credits = 0;

@@ -42,6 +42,17 @@ void hbt_share_detach(struct hbt_share *share);
 /* No credits any more, nothing to be enqueued. */
 void hbt_share_stop(struct hbt_share *share);
 
+/*
+ * Before takers go: nothing more is collected. True once what was on its way
+ * out of Redis is here, where it finds them, or has taken too long. To be asked
+ * again and again.
+ */
+bool hbt_share_settle(struct hbt_share *share);
+/* SETTLED of the queue worker. */
+void hbt_share_settled(struct hbt_share *share, uint32_t id);
+/* There are takers again. */
+void hbt_share_resume(struct hbt_share *share);
+
 /* Nobody knows which credit a CALL used that was lost: all anew. */
 void hbt_share_renew(struct hbt_share *share);
 

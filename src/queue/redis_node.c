@@ -319,6 +319,37 @@ static int listen_to_pattern(struct hbt_redis_node *n)
 	                        true);
 }
 
+/* ---- Pausing ---- */
+
+void redis_settle(struct hbt_redis_node *n)
+{
+	void (*settled)(void *arg) = n->settled;
+
+	if (settled == NULL || n->n_taking > 0)
+		return;
+	n->settled = NULL;
+	settled(n->settled_arg);
+}
+
+void hbt_redis_node_pause(struct hbt_redis_node *n, void (*settled)(void *arg),
+                          void *arg)
+{
+	n->paused = true;
+	n->settled = settled;
+	n->settled_arg = arg;
+	redis_settle(n);
+}
+
+void hbt_redis_node_resume(struct hbt_redis_node *n)
+{
+	struct redis_queue *rq;
+
+	n->paused = false;
+	n->settled = NULL;
+	LIST_FOREACH (rq, &n->queues, link)
+		redis_queue_resume(rq);
+}
+
 /* ---- Life ---- */
 
 int hbt_redis_node_new(struct hbt_redis_node **out, struct event_base *base,
@@ -343,6 +374,7 @@ int hbt_redis_node_new(struct hbt_redis_node **out, struct event_base *base,
 	TAILQ_INIT(&n->fresh);
 	TAILQ_INIT(&n->sends);
 	TAILQ_INIT(&n->receives);
+	LIST_INIT(&n->queues);
 	n->prefix = strdup(config->key_prefix);
 	n->read_keys = calloc(TIDY_KEYS, sizeof(*n->read_keys));
 	n->timer = event_new(base, -1, 0, on_timer, n);

@@ -71,6 +71,12 @@ struct hbt_redis_node {
 	struct redis_receive_list receives; /* all */
 	size_t n_sending, n_receiving;
 
+	LIST_HEAD(, redis_queue) queues;
+	bool paused;     /* nothing is taken out of Redis */
+	size_t n_taking; /* looks, and what of n_coming came of them */
+	void (*settled)(void *arg); /* NULL: nobody waits for that */
+	void *settled_arg;
+
 	/* The pattern that brings the pulses of all responses. */
 	struct hbt_redis_listener pattern;
 	bool use_pattern;
@@ -90,6 +96,7 @@ struct redis_queue {
 	struct hbt_queue q;
 	struct hbt_queue receiving; /* of what takers carry; q.ops are not its */
 	struct hbt_redis_node *node;
+	LIST_ENTRY(redis_queue) link; /* of the node's */
 
 	struct redis_send_list sends; /* those whose origin waits */
 	struct hbt_pending_list starved; /* no memory for them; they fail */
@@ -155,6 +162,9 @@ void redis_beat(struct hbt_redis_node *n, struct hbt_redis_batch **batch,
 /* A time, rounded up so that many beats go out together. */
 int64_t redis_beat_time(int64_t at_ms);
 
+/* Nothing of n_taking is left? */
+void redis_settle(struct hbt_redis_node *n);
+
 /* ---- redis_guard.c ---- */
 
 void redis_guard_start(struct hbt_redis_node *n);
@@ -210,6 +220,8 @@ void redis_queue_pushed(struct redis_queue *rq, struct hbt_redis_batch *b,
 void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p);
 /* One of n_coming does not come. */
 void redis_queue_lost(struct redis_queue *rq);
+/* The node is not paused any more. */
+void redis_queue_resume(struct redis_queue *rq);
 
 /* ---- redis_receive*.c, which share redis_receive.h ---- */
 

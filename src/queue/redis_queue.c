@@ -79,7 +79,15 @@ static void take(struct redis_look *l, const redisReply *id)
 		return;
 	}
 	rq->n_coming++;
+	rq->node->n_taking++;
 	redis_receive_new(rq, &guid);
+}
+
+/* One of n_taking is no more. */
+static void arrived(struct hbt_redis_node *n)
+{
+	n->n_taking--;
+	redis_settle(n);
 }
 
 /* What a look that got this many of its n ids tells of the list. */
@@ -124,8 +132,11 @@ static void on_look(void *arg, redisReply **replies, size_t n,
 			take(l, replies[i]);
 	free(l->key);
 	free(l);
-	if (rq != NULL && err == NULL)
+	if (rq == NULL)
+		return;
+	if (err == NULL)
 		look(rq);
+	arrived(rq->node);
 }
 
 /* Never more ids than takers: an id that was popped is nobody else's. */
@@ -145,7 +156,7 @@ static void look(struct redis_queue *rq)
 		n = ready;
 	if (n > LOOK_MAX)
 		n = LOOK_MAX;
-	if (n == 0 || rq->look != NULL)
+	if (n == 0 || rq->look != NULL || rq->node->paused)
 		return;
 	l = calloc(1, sizeof(*l));
 	b = hbt_redis_batch_new(rq->node->redis);
@@ -166,6 +177,7 @@ static void look(struct redis_queue *rq)
 	for (size_t i = 0; i < n; i++)
 		hbt_redis_batch_add(b, "LPOP %s", name.text);
 	rq->look = l;
+	rq->node->n_taking++;
 	/* Once: after a lost reply, a second look is as good as a repetition. */
 	hbt_redis_batch_send(b, 0, on_look, l);
 }
@@ -302,11 +314,18 @@ void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p)
 	p->queue = &rq->receiving;
 	TAILQ_INSERT_TAIL(&rq->returned, p, link);
 	match(rq);
+	arrived(rq->node);
 }
 
 void redis_queue_lost(struct redis_queue *rq)
 {
 	rq->n_coming--;
+	look(rq);
+	arrived(rq->node);
+}
+
+void redis_queue_resume(struct redis_queue *rq)
+{
 	look(rq);
 }
 
@@ -431,6 +450,9 @@ static void redis_free(struct hbt_queue *q)
 	redis_receives_shutdown(rq);
 	if (rq->look != NULL)
 		rq->look->queue = NULL;
+	LIST_REMOVE(rq, link);
+	rq->node->n_taking -= rq->n_coming + (rq->look != NULL);
+	redis_settle(rq->node);
 	hbt_redis_unlisten(rq->node->redis, &rq->pulse);
 	if (rq->list_pushed)
 		arm_list(rq);
@@ -470,6 +492,7 @@ struct hbt_queue *hbt_redis_queue_new(struct hbt_redis_node *node,
 	rq->receiving.ops = &receiving;
 	rq->receiving.key = rq->q.key;
 	rq->node = node;
+	LIST_INSERT_HEAD(&node->queues, rq, link);
 	rq->burst = 1;
 	rq->pulse.message = on_pulse;
 	rq->pulse.established = on_established;

@@ -58,6 +58,15 @@ struct hbt_queue *hbt_redis_queue_new(struct hbt_redis_node *node,
                                       const char *key);
 struct hbt_queue *hbt_redis_queue_factory(void *node, const char *key);
 
+/*
+ * Nothing more is taken out of Redis for the takers of this process. settled()
+ * is called once, here or from the loop, when what was on its way has come to
+ * them; not if hbt_redis_node_resume() comes first.
+ */
+void hbt_redis_node_pause(struct hbt_redis_node *n, void (*settled)(void *arg),
+                          void *arg);
+void hbt_redis_node_resume(struct hbt_redis_node *n);
+
 /* For the status: what passes through this node. */
 struct hbt_redis_node_state {
 	size_t sending, receiving; /* requests on their way now */

@@ -19,6 +19,7 @@ import threading
 import time
 
 import gateway as g
+from cluster_nodes import Cluster, Proxy, has_redis
 from gateway import Certificate, Client, Closed, Node, Poller, ctl, until
 
 BROKEN = (Closed, OSError, AssertionError)
@@ -280,14 +281,7 @@ def test_one_node_of_two_is_drained_and_comes_back():
              for _ in range(2)]
     load = Load(nodes)
     for node in nodes * 2:
-        ctl("drain", "--socket", node.control, check=True)
-        assert node.status()["state"] == "drained"
-        until(lambda: all(w["connections"] == 0 and w["state"] == "ready"
-                          for w in node.status()["workers"]
-                          if w["kind"] == "connection"), "it is empty",
-              patience=90)
-        load.wait_calls(40)
-        ctl("undrain", "--socket", node.control, check=True)
+        drain_and_undrain(node, load)
         assert node.status()["state"] == "running"
         for m in range(MACHINES):
             node.wait_idle_poller(f"poll://machine-{m}/")
@@ -296,6 +290,80 @@ def test_one_node_of_two_is_drained_and_comes_back():
     load.finish(refused=10**6)
     for node in nodes:
         assert node.stop() == 0
+
+
+def drain_and_undrain(node, load):
+    ctl("drain", "--socket", node.control, check=True)
+    assert node.status()["state"] == "drained"
+    until(lambda: all(w["connections"] == 0 and w["state"] == "ready"
+                      for w in node.status()["workers"]
+                      if w["kind"] == "connection"), "it is empty",
+          patience=90)
+    load.wait_calls(40)
+    ctl("undrain", "--socket", node.control, check=True)
+
+
+def stop_and_return(node, load):
+    assert node.stop() == 0
+    load.wait_calls(40)
+    node.come_back()
+    node.wait_redis()
+
+
+def nodes_of_one_redis(leave):
+    """Whatever one takes out of Redis reaches a poller of its own."""
+    with Cluster(extra='drain_spread = 300ms\nlog_level = "info"\n') as all_:
+        for node in all_.nodes:
+            node.wait_redis()
+        load = Load(all_.nodes)
+        for node in all_.nodes * 2:
+            leave(node, load)
+            for m in range(MACHINES):
+                node.wait_idle_poller(f"poll://machine-{m}/")
+            load.wait_calls(40)
+        load.finish(refused=10**6)
+        for node in all_.nodes:
+            assert node.stop() == 0
+
+
+def test_one_node_of_two_on_redis_is_drained_and_comes_back():
+    nodes_of_one_redis(drain_and_undrain)
+
+
+def test_one_node_of_two_on_redis_is_stopped_and_comes_back():
+    nodes_of_one_redis(stop_and_return)
+
+
+def test_what_was_taken_out_of_redis_comes_before_its_poller_goes():
+    extra = 'drain_spread = 0s\nlog_level = "info"\n'
+    for leave in ("drain", "stop"):
+        with Cluster(n=1, extra=extra) as all_:
+            proxy = Proxy(all_.redis)
+            a, b = all_.nodes[0], all_.new_node(url=proxy.url)
+            all_.nodes.append(b)
+            for node in (a, b):
+                node.wait_redis()
+            p = Poller(b, "poll://slow/")
+            b.wait_idle_poller("poll://slow/")
+            proxy.delay = 1  # for each answer of Redis, one after the other
+            client = Client(a)
+            client.start("poll://slow/", "ICount", "AddOne", 1)
+            until(lambda: any("slow" in k and ":list:" not in k
+                              for k in all_.redis.keys()), "it is in Redis")
+            until(lambda: not any(":list:" in k for k in all_.redis.keys()),
+                  "its id was taken out of Redis")
+            if leave == "drain":
+                ctl("drain", "--socket", b.control, check=True)
+            else:
+                b.process.send_signal(signal.SIGTERM)
+            request, _ = p.take()
+            proxy.delay = 0
+            p.answer(request, 2)
+            reply, _ = client.finish()
+            assert reply["error"] is None and reply["result"] == 2, reply
+            with contextlib.suppress(Closed):
+                p.expect(b"PROCEED\r\n")
+            assert p.at_eof(), p.buffer
 
 
 class Inherited(Node):
@@ -388,4 +456,5 @@ def test_it_serves_for_a_while_though_it_is_not_ready():
 
 
 if __name__ == "__main__":
-    g.main([v for k, v in list(globals().items()) if k.startswith("test_")])
+    g.main([v for k, v in list(globals().items()) if k.startswith("test_")
+            and (has_redis() or "redis" not in k)])

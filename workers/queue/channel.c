@@ -202,6 +202,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 			give_up(w);
 		}
 		break;
+	case HBT_IPC_COLLECT:
+		collect_or_not(w, msg->id, hbt_rd_u8(&r) != 0);
+		break;
 	case HBT_IPC_STOP:
 		on_stop(w, hbt_rd_u8(&r) != 0);
 		break;

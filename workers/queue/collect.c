@@ -351,7 +351,27 @@ int collect_message(struct worker *w, struct hbt_ipc_msg *msg)
 	return on_return(c, msg);
 }
 
-/* ---- ---- */
+/* ---- All of them ---- */
+
+static void on_settled(void *arg)
+{
+	struct worker *w = arg;
+
+	worker_tell(w, HBT_IPC_SETTLED, w->settle_id, NULL, -1);
+}
+
+void collect_or_not(struct worker *w, uint32_t id, bool on)
+{
+	w->settle_id = id;
+	if (!w->ready) {
+		if (!on)
+			on_settled(w);
+	} else if (on) {
+		hbt_redis_node_resume(w->setup->node);
+	} else {
+		hbt_redis_node_pause(w->setup->node, on_settled, w);
+	}
+}
 
 void collect_drain(struct worker *w)
 {

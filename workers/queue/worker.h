@@ -47,6 +47,7 @@ struct worker {
 	struct enqueued *enqueued;  /* by the master's id */
 	struct credit *collected;   /* by our id */
 	struct endpoint *endpoints; /* by the master's id */
+	uint32_t settle_id;         /* of COLLECT that is to be answered */
 	uint32_t last_call;
 
 	struct nodes *nodes;     /* nodes.c */
@@ -97,6 +98,8 @@ size_t enqueue_busy(const struct worker *w);
 
 /* collect.c */
 int collect_message(struct worker *w, struct hbt_ipc_msg *msg);
+/* COLLECT. */
+void collect_or_not(struct worker *w, uint32_t id, bool on);
 /* Nothing is collected any more. */
 void collect_drain(struct worker *w);
 size_t collect_busy(const struct worker *w);

@@ -768,10 +768,12 @@ static void a_request_without_its_streams_fails(void **state)
 }
 
 /* For hbt_calls_end_unserved(). */
-static bool has_connection(void *arg, const struct hbt_queue *q)
+static bool has_connection(void *arg, const struct hbt_queue *q,
+                           bool collected)
 {
 	const struct fixture *f = arg;
 
+	(void)collected;
 	return hbt_subscriptions_has(f->subscriptions, q);
 }
 

@@ -51,6 +51,9 @@ static void worker_hears(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_ENDPOINT_GONE:
 		letter = 'G';
 		break;
+	case HBT_IPC_COLLECT:
+		letter = hbt_rd_u8(&r) != 0 ? 'C' : 'P';
+		break;
 	}
 	assert_int_equal(hbt_rd_finish(&r), HALIBUT_OK);
 	assert_true(asprintf(&text, "%c%u%s%s ", letter, msg->id,
@@ -296,6 +299,39 @@ static void a_node_that_stops_has_no_credits(void **state)
 	hbt_queue_withdraw(&f->takers[1]);
 }
 
+static void takers_wait_for_what_is_on_its_way(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(hbt_share_settle(f->share)); /* there is no worker */
+	hbt_share_resume(f->share);
+	connect_worker(f);
+	hbt_queue_offer(f->queue, &f->takers[0]);
+	assert_hears(f, "E1=poll://a/ O1 ");
+	assert_false(hbt_share_settle(f->share));
+	assert_false(hbt_share_settle(f->share));
+	assert_hears(f, "P1 "); /* the credit is good for what comes */
+	hbt_share_settled(f->share, 4711);
+	assert_false(hbt_share_settle(f->share));
+	hbt_share_settled(f->share, 1);
+	assert_true(hbt_share_settle(f->share));
+	/* Another worker does not begin to collect. */
+	lose_worker(f);
+	connect_worker(f);
+	assert_hears(f, "P2 E1=poll://a/ O1 ");
+	assert_true(hbt_share_settle(f->share));
+	hbt_share_resume(f->share);
+	hbt_share_resume(f->share);
+	assert_hears(f, "C3 ");
+	/* What is settled once is not for the next time. */
+	assert_false(hbt_share_settle(f->share));
+	assert_hears(f, "P4 ");
+	lose_worker(f);
+	assert_true(hbt_share_settle(f->share));
+	connect_worker(f);
+	hbt_queue_withdraw(&f->takers[0]);
+}
+
 static void a_queue_that_ends_takes_its_endpoint_with_it(void **state)
 {
 	struct fixture *f = *state;
@@ -343,6 +379,8 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_node_that_stops_has_no_credits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			takers_wait_for_what_is_on_its_way, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_queue_that_ends_takes_its_endpoint_with_it, set_up,
 			tear_down),
