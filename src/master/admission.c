@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
-#include "master/source.h"
+#include "base/source.h"
 
 /* Sources that are remembered only because they came lately. */
 #define MAX_RESTING 65536
@@ -15,8 +15,7 @@
 struct hbt_admission {
 	struct hbt_refused *refusals;
 	const struct hbt_config *cfg;
-	struct hbt_network *unlimited;
-	size_t n_unlimited;
+	struct hbt_source_rule source_rule;
 	struct hbt_quotas *sources, *thumbprints;
 	size_t total;
 	uint64_t refused[HBT_LIMITS];
@@ -105,41 +104,32 @@ void hbt_admission_free(struct hbt_admission **at)
 	assert(adm->total == 0);
 	hbt_quotas_free(&adm->sources);
 	hbt_quotas_free(&adm->thumbprints);
-	free(adm->unlimited);
+	hbt_source_rule_fini(&adm->source_rule);
 	free(adm);
 }
 
 int hbt_admission_configure(struct hbt_admission *adm,
                             const struct hbt_config *cfg)
 {
-	const struct hbt_strings *list = &cfg->unlimited_sources;
-	struct hbt_network *fresh = calloc(list->n + 1, sizeof(*fresh));
+	int rc = hbt_source_rule_set(
+		&adm->source_rule, cfg->source_prefix_ipv4,
+		cfg->source_prefix_ipv6,
+		(const char *const *)cfg->unlimited_sources.v,
+		cfg->unlimited_sources.n);
 
-	if (fresh == NULL)
-		return HALIBUT_ENOMEM;
-	for (size_t i = 0; i < list->n; i++) /* they were checked */
-		(void)hbt_network_parse(list->v[i], &fresh[i], NULL);
-	free(adm->unlimited);
-	adm->unlimited = fresh;
-	adm->n_unlimited = list->n;
-	adm->cfg = cfg;
-	return HALIBUT_OK;
+	if (rc == HALIBUT_OK)
+		adm->cfg = cfg;
+	return rc;
 }
 
 /* NULL: it is not limited, or no address. */
 static struct hbt_quota *take_source(struct hbt_admission *adm,
                                      const char *peer)
 {
-	struct hbt_network source;
 	char key[HBT_SOURCE_TEXT];
 
-	if (!hbt_source_parse(peer, &source))
+	if (!hbt_source_of(&adm->source_rule, peer, key))
 		return NULL;
-	for (size_t i = 0; i < adm->n_unlimited; i++)
-		if (hbt_network_has(&adm->unlimited[i], &source))
-			return NULL;
-	hbt_source_format(&source, adm->cfg->source_prefix_ipv4,
-	                  adm->cfg->source_prefix_ipv6, key);
 	return hbt_quota_take(adm->sources, key);
 }
 

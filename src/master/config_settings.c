@@ -10,7 +10,7 @@
 #include "master/config_units.h"
 #include "master/listen.h"
 #include "master/logs.h"
-#include "master/source.h"
+#include "base/source.h"
 #include "master/status_config.h"
 
 #define SECOND ((uint64_t)1000)

@@ -2,8 +2,8 @@
  * Where a connection comes from: an address, or the network that it is of
  * when limits count those.
  */
-#ifndef HBT_MASTER_SOURCE_H
-#define HBT_MASTER_SOURCE_H
+#ifndef HBT_BASE_SOURCE_H
+#define HBT_BASE_SOURCE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,5 +33,26 @@ bool hbt_network_has(const struct hbt_network *n, const struct hbt_network *of);
  */
 void hbt_source_format(const struct hbt_network *source, int v4_bits,
                        int v6_bits, char text[HBT_SOURCE_TEXT]);
+
+/*
+ * What limits of sources count as one, and what they do not count: the
+ * settings source_prefix_ipv4, source_prefix_ipv6 and unlimited_sources.
+ * Zeroed: nothing is a source, until it is set.
+ */
+struct hbt_source_rule {
+	int v4_bits, v6_bits;
+	struct hbt_network *unlimited;
+	size_t n_unlimited;
+};
+
+/* networks are n texts that hbt_network_parse() has checked. HALIBUT_ENOMEM:
+ * it is as it was. */
+int hbt_source_rule_set(struct hbt_source_rule *rule, int v4_bits, int v6_bits,
+                        const char *const *networks, size_t n);
+void hbt_source_rule_fini(struct hbt_source_rule *rule);
+/* The source that a peer is of, as hbt_source_format() writes it. False: it is
+ * not limited, or no address. */
+bool hbt_source_of(const struct hbt_source_rule *rule, const char *peer,
+                   char text[HBT_SOURCE_TEXT]);
 
 #endif

@@ -1,4 +1,4 @@
-#include "master/source.h"
+#include "base/source.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -104,4 +104,38 @@ void hbt_source_format(const struct hbt_network *source, int v4_bits,
 	len = strlen(text);
 	if (bits < all)
 		snprintf(text + len, HBT_SOURCE_TEXT - len, "/%d", bits);
+}
+
+int hbt_source_rule_set(struct hbt_source_rule *rule, int v4_bits, int v6_bits,
+                        const char *const *networks, size_t n)
+{
+	struct hbt_network *fresh = calloc(n + 1, sizeof(*fresh));
+
+	if (fresh == NULL)
+		return HALIBUT_ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		(void)hbt_network_parse(networks[i], &fresh[i], NULL);
+	free(rule->unlimited);
+	*rule = (struct hbt_source_rule){v4_bits, v6_bits, fresh, n};
+	return HALIBUT_OK;
+}
+
+void hbt_source_rule_fini(struct hbt_source_rule *rule)
+{
+	free(rule->unlimited);
+	memset(rule, 0, sizeof(*rule));
+}
+
+bool hbt_source_of(const struct hbt_source_rule *rule, const char *peer,
+                   char text[HBT_SOURCE_TEXT])
+{
+	struct hbt_network source;
+
+	if (rule->unlimited == NULL || !hbt_source_parse(peer, &source))
+		return false;
+	for (size_t i = 0; i < rule->n_unlimited; i++)
+		if (hbt_network_has(&rule->unlimited[i], &source))
+			return false;
+	hbt_source_format(&source, rule->v4_bits, rule->v6_bits, text);
+	return true;
 }
