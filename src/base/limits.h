@@ -44,6 +44,10 @@ struct hbt_limits {
 	size_t max_streams_per_message;
 	int64_t spool_max_bytes_a_stream_section; /* waits before a taker */
 	int64_t spool_max_bytes_total;            /* of a process */
+	/* Of a process, from or to one; 0: any. */
+	int64_t spool_max_bytes_a_source;
+	int64_t spool_max_bytes_a_thumbprint;
+	int64_t spool_max_bytes_a_subscription;
 	size_t spool_memory_bytes; /* up to here in a memfd, then a file */
 };
 

@@ -147,9 +147,10 @@ int hbt_ctl_sender_new(struct hbt_ctl_sender **out,
 	s->limits.spool_max_bytes_a_stream_section = SPOOL_BYTES;
 	s->limits.spool_max_bytes_total = SPOOL_BYTES;
 	s->push = event_new(what->base, -1, 0, on_push, s);
-	rc = s->push == NULL ? HALIBUT_ENOMEM
-	                     : hbt_pipe_sink_new(&s->sink, what->base,
-	                                         &s->limits, "/var/tmp", fd);
+	rc = s->push == NULL
+	             ? HALIBUT_ENOMEM
+	             : hbt_pipe_sink_new(&s->sink, what->base, &s->limits,
+	                                 "/var/tmp", NULL, fd);
 	if (rc != 0) {
 		hbt_ctl_sender_free(out);
 		return hbt_error_set(err, rc,

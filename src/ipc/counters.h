@@ -45,6 +45,14 @@
 	X(COUNTER, stream_bytes_in, "bytes", "Bytes of DataStreams received.") \
 	X(GAUGE, spool_bytes, "bytes", "DataStreams that wait in memory and "  \
 	                               "in files for who takes them.")         \
+	X(COUNTER, spool_full, "", "Times that a sender had to wait because "  \
+	                           "of spool_max_total.")                      \
+	X(COUNTER, spool_full_per_source, "", "Times that a sender had to "    \
+	  "wait because of spool_max_per_source.")                             \
+	X(COUNTER, spool_full_per_thumbprint, "", "Times that a sender had "   \
+	  "to wait because of spool_max_per_thumbprint.")                      \
+	X(COUNTER, spool_full_per_subscription, "", "Times that a sender "     \
+	  "had to wait because of spool_max_per_subscription.")                \
 	X(COUNTER, cpu_user_us, "microseconds", "Processor time in the "       \
 	                                        "process itself.")             \
 	X(COUNTER, cpu_system_us, "microseconds", "Processor time in the "     \

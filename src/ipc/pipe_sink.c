@@ -19,6 +19,7 @@
 struct pipe_sink {
 	struct hbt_sink sink;
 	struct hbt_spool spool;
+	struct hbt_spool_payer *payer;
 	int fd;     /* -1 once it failed or ended */
 	int failed; /* HALIBUT_OK, or what every write says */
 	int failed_errno;
@@ -34,7 +35,9 @@ static void destroy(struct pipe_sink *ps)
 		event_free(ps->writable);
 	if (ps->fd >= 0)
 		close(ps->fd);
+	hbt_spool_payer_leave(ps->payer);
 	hbt_spool_fini(&ps->spool);
+	hbt_spool_payer_unref(&ps->payer);
 	free(ps);
 }
 
@@ -46,6 +49,7 @@ static void fail(struct pipe_sink *ps, int err)
 	event_del(ps->writable);
 	close(ps->fd);
 	ps->fd = -1;
+	hbt_spool_drop(&ps->spool);
 }
 
 static ssize_t say_failed(const struct pipe_sink *ps,
@@ -58,6 +62,33 @@ static ssize_t say_failed(const struct pipe_sink *ps,
 	return -hbt_error_set(err, ps->failed,
 	                      "cannot pass DataStreams to another process: %s",
 	                      strerror(ps->failed_errno));
+}
+
+/* Somebody who waits for wake() is to try again. ps may be gone afterwards. */
+static void wake(void *arg)
+{
+	struct pipe_sink *ps = arg;
+
+	if (!ps->refused)
+		return;
+	ps->refused = false;
+	if (ps->sink.wake != NULL)
+		ps->sink.wake(ps->sink.wake_arg);
+}
+
+/* What the pipe does not take: how much of it is in the spool now. */
+static size_t spool(struct pipe_sink *ps, const uint8_t *data, size_t len)
+{
+	size_t done = hbt_spool_append(&ps->spool, data, len);
+
+	if (done > 0)
+		hbt_spool_payer_leave(ps->payer);
+	if (done < len) {
+		ps->refused = true;
+		ps->wake_at = hbt_spool_length(&ps->spool) / 2;
+		hbt_spool_payer_wait(ps->payer, wake, ps);
+	}
+	return done;
 }
 
 static ssize_t pipe_sink_write(struct hbt_sink *sink, const void *data,
@@ -80,14 +111,11 @@ static ssize_t pipe_sink_write(struct hbt_sink *sink, const void *data,
 		}
 		done = n > 0 ? (size_t)n : 0;
 	}
-	if (done == len)
+	if (done == len) {
+		hbt_spool_payer_leave(ps->payer);
 		return (ssize_t)len;
-	done += hbt_spool_append(&ps->spool, (const uint8_t *)data + done,
-	                         len - done);
-	if (done < len) {
-		ps->refused = true;
-		ps->wake_at = hbt_spool_length(&ps->spool) / 2;
 	}
+	done += spool(ps, (const uint8_t *)data + done, len - done);
 	/* The pipe is full, so room in it is news in either case. */
 	event_add(ps->writable, NULL);
 	return (ssize_t)done;
@@ -119,12 +147,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	if (!ps->failed && !hbt_spool_is_empty(&ps->spool))
 		event_add(ps->writable, NULL);
 	if (ps->refused && (ps->failed ||
-	                    hbt_spool_length(&ps->spool) <= ps->wake_at)) {
-		ps->refused = false;
-		if (ps->sink.wake != NULL)
-			ps->sink.wake(ps->sink.wake_arg);
-		/* ps may be gone */
-	}
+	                    hbt_spool_length(&ps->spool) <= ps->wake_at))
+		wake(ps); /* ps may be gone */
 }
 
 static void pipe_sink_end(struct hbt_sink *sink,
@@ -138,6 +162,7 @@ static void pipe_sink_end(struct hbt_sink *sink,
 	}
 	ps->ended = true;
 	ps->refused = false;
+	hbt_spool_payer_leave(ps->payer);
 	ps->sink.wake = NULL;
 }
 
@@ -161,7 +186,7 @@ static void ignore_sigpipe(void)
 
 int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
                       const struct hbt_limits *limits, const char *directory,
-                      int *fd)
+                      struct hbt_spool_payer *payer, int *fd)
 {
 	struct pipe_sink *ps = calloc(1, sizeof(*ps));
 	int ends[2] = {-1, -1};
@@ -174,9 +199,10 @@ int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
 	ignore_sigpipe();
 	ps->sink.ops = &pipe_sink_ops;
 	ps->fd = -1;
+	ps->payer = hbt_spool_payer_ref(payer);
 	rc = hbt_spool_init(&ps->spool, limits->spool_memory_bytes,
 	                    limits->spool_max_bytes_a_stream_section,
-	                    limits->spool_max_bytes_total, directory);
+	                    limits->spool_max_bytes_total, directory, payer);
 	if (rc != HALIBUT_OK)
 		goto fail;
 	rc = HALIBUT_ESYSTEM;

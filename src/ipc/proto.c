@@ -140,10 +140,13 @@ static const struct number limit_numbers[] = {
 	LIMIT(SIZE, max_streams_per_message),
 	LIMIT(U64, spool_max_bytes_a_stream_section),
 	LIMIT(U64, spool_max_bytes_total),
+	LIMIT(U64, spool_max_bytes_a_source),
+	LIMIT(U64, spool_max_bytes_a_thumbprint),
+	LIMIT(U64, spool_max_bytes_a_subscription),
 	LIMIT(SIZE, spool_memory_bytes),
 };
 #if __SIZEOF_POINTER__ == 8
-_Static_assert(sizeof(struct hbt_limits) == 27 * 8,
+_Static_assert(sizeof(struct hbt_limits) == 30 * 8,
                "limits changed: change limit_numbers, too");
 #endif
 
@@ -221,6 +224,9 @@ void hbt_settings_put(struct hbt_wr *w, const struct hbt_settings *s)
 	hbt_wr_cstr(w, s->friendly_headers);
 	hbt_wr_cstr(w, s->spool_directory);
 	hbt_wr_u8(w, s->serves_clients);
+	hbt_wr_u32(w, s->source_prefix_ipv4);
+	hbt_wr_u32(w, s->source_prefix_ipv6);
+	hbt_wr_cstr(w, s->unlimited_sources);
 	hbt_wr_u32(w, (uint32_t)s->n_identities);
 	for (size_t i = 0; i < s->n_identities; i++) {
 		const struct hbt_identity_fields *one = &s->identities[i];
@@ -269,6 +275,9 @@ void hbt_settings_get(struct hbt_rd *r, struct hbt_settings *s)
 	s->friendly_headers = hbt_field_cstr(r);
 	s->spool_directory = hbt_field_cstr(r);
 	s->serves_clients = hbt_rd_u8(r);
+	s->source_prefix_ipv4 = hbt_rd_u32(r);
+	s->source_prefix_ipv6 = hbt_rd_u32(r);
+	s->unlimited_sources = hbt_field_cstr(r);
 	get_identities(r, s);
 }
 
@@ -280,6 +289,7 @@ void hbt_settings_fini(struct hbt_settings *s)
 	free(s->friendly_page);
 	free(s->friendly_headers);
 	free(s->spool_directory);
+	free(s->unlimited_sources);
 	for (size_t i = 0; i < s->n_identities; i++) {
 		free(s->identities[i].name);
 		free(s->identities[i].certificate_pem);

@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include <event2/event.h>
 #include "ipc/counters.h"
+#include "ipc/spool_account.h"
 #include "wire/flow.h"
 #include "wire/message.h"
 
@@ -136,6 +137,10 @@ enum hbt_ipc_type {
 	                         * peer address, u32 ticket: may it? SUBSCRIBED
 	                         * answers */
 	HBT_IPC_CONN_GONE,      /* id: ticket */
+
+	/* Master -> connection worker, about its CALL: cstr hbt_uri_key() of
+	 * the queue that it goes to; none: it goes elsewhere. */
+	HBT_IPC_ROUTED,
 };
 
 #define HBT_IPC_PROTOCOL 1u
@@ -196,6 +201,8 @@ enum hbt_call_how {
 	 * credit of an endpoint: u32 endpoint, u64 milliseconds that it may
 	 * wait here for a taker. */
 	HBT_CALL_TO_ENDPOINT,
+	/* As HBT_CALL_ROUTE; a connection worker hears ROUTED about it. */
+	HBT_CALL_ROUTE_AND_TELL,
 };
 
 /* How far a call is, as far as the master knows. */
@@ -269,6 +276,9 @@ struct hbt_settings {
 	char *friendly_headers; /* lines with \n between; NULL: none */
 	char *spool_directory;
 	uint8_t serves_clients; /* MX-CLIENT connections are allowed */
+	/* What is one source for limits->spool_max_bytes_a_source. */
+	uint32_t source_prefix_ipv4, source_prefix_ipv6;
+	char *unlimited_sources; /* lines with \n between; NULL: none */
 	struct hbt_identity_fields *identities; /* connection workers */
 	size_t n_identities;
 };
@@ -322,11 +332,13 @@ int hbt_pipe_source_detach(struct hbt_source **src);
  * more, writing fails with HALIBUT_ECLOSED; SIGPIPE is ignored from the first
  * call on, unless the program handles it. A sink that was ended lives on until
  * the reader took everything or closed its end. The event base outlives both.
+ * What waits in its spool is charged to payer, of which it keeps a reference;
+ * NULL: to nobody.
  * HALIBUT_ENOMEM, HALIBUT_ESYSTEM.
  */
 int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
                       const struct hbt_limits *limits, const char *directory,
-                      int *fd);
+                      struct hbt_spool_payer *payer, int *fd);
 /* What all pipe sinks of this process hold in memfds and files. */
 uint64_t hbt_spool_bytes(void);
 

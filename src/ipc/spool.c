@@ -38,8 +38,16 @@ static int64_t footprint(const struct hbt_spool_part *part)
 	return part->tail - part->punched;
 }
 
+/* The one place where what a spool takes away changes. */
+static void charge(struct hbt_spool *s, int64_t bytes)
+{
+	total += bytes;
+	hbt_spool_payer_charge(s->payer, bytes);
+}
+
 int hbt_spool_init(struct hbt_spool *s, size_t max_memory, int64_t max,
-                   int64_t max_total, const char *directory)
+                   int64_t max_total, const char *directory,
+                   struct hbt_spool_payer *payer)
 {
 	*s = (struct hbt_spool){
 		.memory = {.fd = -1},
@@ -47,23 +55,29 @@ int hbt_spool_init(struct hbt_spool *s, size_t max_memory, int64_t max,
 		.max_memory = max_memory,
 		.max = max,
 		.max_total = max_total,
+		.payer = payer,
 	};
 	s->directory = strdup(directory != NULL ? directory : "/tmp");
 	return s->directory != NULL ? HALIBUT_OK : HALIBUT_ENOMEM;
 }
 
-static void part_fini(struct hbt_spool_part *part)
+static void part_fini(struct hbt_spool *s, struct hbt_spool_part *part)
 {
-	total -= footprint(part);
+	charge(s, -footprint(part));
 	if (part->fd >= 0)
 		close(part->fd);
 	*part = (struct hbt_spool_part){.fd = -1};
 }
 
+void hbt_spool_drop(struct hbt_spool *s)
+{
+	part_fini(s, &s->memory);
+	part_fini(s, &s->file);
+}
+
 void hbt_spool_fini(struct hbt_spool *s)
 {
-	part_fini(&s->memory);
-	part_fini(&s->file);
+	hbt_spool_drop(s);
 	free(s->directory);
 	s->directory = NULL;
 }
@@ -140,19 +154,26 @@ static struct hbt_spool_part *choose(struct hbt_spool *s, int64_t *room)
 	return part;
 }
 
+static int64_t room_in(const struct hbt_spool *s)
+{
+	int64_t room = s->max - footprint(&s->memory) - footprint(&s->file);
+	int64_t paid = hbt_spool_payer_room(s->payer);
+
+	if (room > s->max_total - total)
+		room = s->max_total - total;
+	return room < paid ? room : paid;
+}
+
 size_t hbt_spool_append(struct hbt_spool *s, const void *data, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		int64_t room = s->max - footprint(&s->memory) -
-		               footprint(&s->file);
+		int64_t room = room_in(s);
 		struct hbt_spool_part *part;
 		int64_t part_room;
 		ssize_t n;
 
-		if (room > s->max_total - total)
-			room = s->max_total - total;
 		if (room <= 0 || (part = choose(s, &part_room)) == NULL)
 			break;
 		if (room > part_room)
@@ -168,7 +189,7 @@ size_t hbt_spool_append(struct hbt_spool *s, const void *data, size_t len)
 			break;
 		}
 		part->tail += n;
-		total += n;
+		charge(s, n);
 		done += (size_t)n;
 	}
 	return done;
@@ -180,14 +201,15 @@ size_t hbt_spool_append(struct hbt_spool *s, const void *data, size_t len)
  * may zero the rest of a large page in place. So a hole ends before what the
  * pipe still holds.
  */
-static void give_back(struct hbt_spool_part *part, int pipe)
+static void give_back(struct hbt_spool *s, struct hbt_spool_part *part,
+                      int pipe)
 {
 	int64_t to = part->head;
 	int in_pipe = 0;
 
 	if (part->head == part->tail) {
 		if (ftruncate(part->fd, 0) == 0) {
-			total -= footprint(part);
+			charge(s, -footprint(part));
 			part->head = part->tail = part->punched = 0;
 		}
 		return;
@@ -200,7 +222,7 @@ static void give_back(struct hbt_spool_part *part, int pipe)
 	    fallocate(part->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	              part->punched, to - part->punched) != 0)
 		return; /* it can wait until all is drained */
-	total -= to - part->punched;
+	charge(s, part->punched - to);
 	part->punched = to;
 }
 
@@ -222,6 +244,6 @@ ssize_t hbt_spool_drain(struct hbt_spool *s, int pipe, size_t max)
 	if (n == 0)
 		return -EIO; /* somebody cut the file */
 	part->head += n;
-	give_back(part, pipe);
+	give_back(s, part, pipe);
 	return n;
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "ipc/spool_account.h"
 
 /* A file without a name, of which the front is given back as it drains. */
 struct hbt_spool_part {
@@ -25,12 +26,16 @@ struct hbt_spool {
 	int64_t max;
 	int64_t max_total; /* of all spools of the process */
 	char *directory;
+	struct hbt_spool_payer *payer; /* borrowed; NULL: nobody pays */
 };
 
 /* HALIBUT_OK or HALIBUT_ENOMEM. */
 int hbt_spool_init(struct hbt_spool *s, size_t max_memory, int64_t max,
-                   int64_t max_total, const char *directory);
+                   int64_t max_total, const char *directory,
+                   struct hbt_spool_payer *payer);
 void hbt_spool_fini(struct hbt_spool *s);
+/* Nobody will take what waits: it is given back, and the spool is empty. */
+void hbt_spool_drop(struct hbt_spool *s);
 
 bool hbt_spool_is_empty(const struct hbt_spool *s);
 /* Bytes that wait. */

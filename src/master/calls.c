@@ -163,7 +163,8 @@ static void on_answered(struct hbt_pending *p, struct hbt_message *m,
 	} else if (m->env.n_streams > 0 && call->asker != NULL) {
 		rc = hbt_pipe_sink_new(sink, call->calls->env.base,
 		                       &call->calls->cfg->limits,
-		                       call->calls->cfg->spool_directory, &fd);
+		                       call->calls->cfg->spool_directory, NULL,
+		                       &fd);
 	}
 	if (rc == HALIBUT_OK) {
 		end_answered(call, m, fd);

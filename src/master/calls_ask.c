@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "base/timespan.h"
+#include "base/uri.h"
 #include "master/route.h"
 #include "master/share.h"
 #include "master/subscriptions.h"
@@ -91,6 +92,7 @@ void hbt_call_enqueue_taken(struct hbt_pending *p, struct hbt_link *worker)
 struct ask {
 	char *destination, *thumbprint, *address, *expected;
 	uint8_t origin;
+	bool tell; /* HBT_CALL_ROUTE_AND_TELL */
 	/* Of HBT_CALL_TO_ENDPOINT instead. */
 	bool collected;
 	uint32_t endpoint;
@@ -257,6 +259,25 @@ static void log_unroutable(const struct hbt_call *call,
 	            "%s", err->message);
 }
 
+/* What the connection worker that asked wants to hear, before the call can
+ * end: whose queue, if it goes to one. */
+static void tell_routed(const struct hbt_call *call,
+                        const struct hbt_decision *d)
+{
+	char *key = d->kind == HBT_ROUTE_QUEUE ? hbt_uri_key(d->uri, true)
+	                                       : NULL;
+	struct hbt_wr w;
+
+	hbt_wr_init(&w, 8192);
+	hbt_wr_cstr(&w, key);
+	free(key);
+	/* Without it the DataStreams flow on, through the pipe alone. */
+	if (hbt_link_send(call->asker, HBT_IPC_ROUTED, call->asker_id, &w,
+	                  -1) != HALIBUT_OK)
+		log_error("%s: does not hear where a call goes: out of memory",
+		          call->asker->name);
+}
+
 static void route(struct hbt_call *call, const struct ask *a)
 {
 	const struct hbt_envelope *env = &call->pending.msg->env;
@@ -276,7 +297,12 @@ static void route(struct hbt_call *call, const struct ask *a)
 	if (hbt_route_decide(calls->cfg, &q, &d, &err) != HALIBUT_OK) {
 		log_unroutable(call, &err);
 		hbt_call_fail(call, &err);
-	} else if (d.kind == HBT_ROUTE_DIAL)
+		halibut_error_clear(&err);
+		return;
+	}
+	if (a->tell)
+		tell_routed(call, &d);
+	if (d.kind == HBT_ROUTE_DIAL)
 		carry_directly(call, to->dialler(to->arg, d.endpoint.url),
 		               HBT_CALL_DIAL, put_endpoint, &d.endpoint);
 	else if (d.kind == HBT_ROUTE_HOSTED)
@@ -288,7 +314,6 @@ static void route(struct hbt_call *call, const struct ask *a)
 		               HBT_CALL_ENQUEUE, put_uri, d.uri);
 	else
 		queue(call, d.uri);
-	halibut_error_clear(&err);
 	hbt_decision_fini(&d);
 }
 
@@ -398,6 +423,9 @@ static bool is_allowed(const struct hbt_link *link, uint8_t how,
 {
 	if (link->kind == HBT_PEER_QUEUE_WORKER)
 		return how == HBT_CALL_TO_ENDPOINT;
+	if (how == HBT_CALL_ROUTE_AND_TELL)
+		return link->kind == HBT_PEER_CONNECTION_WORKER &&
+		       may_come_from(link->kind, a->origin);
 	return how == HBT_CALL_ROUTE && may_come_from(link->kind, a->origin);
 }
 
@@ -428,6 +456,7 @@ int hbt_calls_ask(struct hbt_calls *calls, struct hbt_link *link,
 		read_collected(&r, &a);
 	else
 		read_ask(&r, &a);
+	a.tell = how == HBT_CALL_ROUTE_AND_TELL;
 	m = hbt_parcel_get(&r);
 	if (m == NULL || hbt_rd_finish(&r) != HALIBUT_OK ||
 	    !is_allowed(link, how, &a) ||

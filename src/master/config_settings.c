@@ -237,6 +237,12 @@ const struct hbt_setting hbt_config_table[] = {
 	       limits.spool_max_bytes_a_stream_section, KIB, 1024 * TIB, NULL),
 	SIZE64("spool_max_total", limits.spool_max_bytes_total, KIB,
 	       1024 * TIB, NULL),
+	SIZE64("spool_max_per_source", limits.spool_max_bytes_a_source, 0,
+	       1024 * TIB, NULL),
+	SIZE64("spool_max_per_thumbprint",
+	       limits.spool_max_bytes_a_thumbprint, 0, 1024 * TIB, NULL),
+	SIZE64("spool_max_per_subscription",
+	       limits.spool_max_bytes_a_subscription, 0, 1024 * TIB, NULL),
 	SIZE("spool_memory", limits.spool_memory_bytes, 0, TIB, NULL),
 	{NULL, HBT_SETTING_TEXT, 0, 0, 0, NULL, false, NULL},
 };

@@ -50,6 +50,36 @@ static struct hbt_told told_now(const struct hbt_master *m)
 	return t;
 }
 
+/* Lines; NULL: none, or no memory. */
+static char *join(const struct hbt_strings *list)
+{
+	size_t len = 0;
+	char *text, *to;
+
+	for (size_t i = 0; i < list->n; i++)
+		len += strlen(list->v[i]) + 1;
+	if (len == 0 || (to = text = malloc(len)) == NULL)
+		return NULL;
+	for (size_t i = 0; i < list->n; i++) {
+		to = stpcpy(to, list->v[i]);
+		*to++ = i + 1 < list->n ? '\n' : '\0';
+	}
+	return text;
+}
+
+/* Only to who counts bytes of sources: a change replaces the workers. */
+static void put_sources(struct hbt_wr *wr, struct hbt_settings *s,
+                        const struct hbt_config *cfg)
+{
+	if (s->limits.spool_max_bytes_a_source == 0)
+		return;
+	s->source_prefix_ipv4 = (uint32_t)cfg->source_prefix_ipv4;
+	s->source_prefix_ipv6 = (uint32_t)cfg->source_prefix_ipv6;
+	s->unlimited_sources = join(&cfg->unlimited_sources);
+	if (s->unlimited_sources == NULL && cfg->unlimited_sources.n > 0)
+		wr->status = HALIBUT_ENOMEM;
+}
+
 static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
                          enum hbt_peer_kind kind, uint32_t index,
                          uint8_t log_level)
@@ -57,7 +87,7 @@ static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
 	bool needs_key = kind == HBT_PEER_CONNECTION_WORKER;
 	const struct hbt_credentials *c = t->credentials;
 	struct hbt_identity_fields others[HBT_MAX_IDENTITIES];
-	const struct hbt_settings s = {
+	struct hbt_settings s = {
 		.index = index,
 		.node = t->cfg->node,
 		.log_level = log_level,
@@ -74,7 +104,9 @@ static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
 
 	for (size_t i = 0; i < s.n_identities; i++)
 		others[i] = c->others[i].fields;
+	put_sources(wr, &s, t->cfg);
 	hbt_settings_put(wr, &s);
+	free(s.unlimited_sources);
 }
 
 /* With passwords: they travel in messages alone. */

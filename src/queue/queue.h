@@ -23,6 +23,7 @@
 #include "wire/flow.h"
 #include "wire/message.h"
 
+struct hbt_conn;
 struct hbt_queue;
 struct hbt_taker;
 struct hbt_pending;
@@ -57,6 +58,8 @@ struct hbt_pending {
 	enum hbt_pending_state state;
 	struct hbt_queue *queue;
 	struct hbt_taker *taker;
+	/* Whose response answered() hears of; NULL: of no connection. */
+	const struct hbt_conn *answerer;
 	struct hbt_deadline deadline; /* set while it waits; at_ms stays */
 	int64_t since_ms; /* hbt_now_ms() when it was submitted, then taken */
 	TAILQ_ENTRY(hbt_pending) link;

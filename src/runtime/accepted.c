@@ -130,6 +130,7 @@ static void message(void *arg, struct hbt_message *m, struct hbt_sink **sink)
 	}
 	a->carrying = NULL;
 	if (p != NULL && strcmp(p->msg->env.id, m->env.id) == 0) {
+		p->answerer = hbt_exchange_conn(a->ex);
 		hbt_pending_answer(p, m, NULL, sink);
 		return;
 	}

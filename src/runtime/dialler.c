@@ -192,6 +192,7 @@ static void message(void *arg, struct hbt_message *m, struct hbt_sink **sink)
 	struct hbt_pending *p = oc->p;
 
 	oc->p = NULL;
+	p->answerer = hbt_exchange_conn(oc->ex);
 	hbt_pending_answer(p, m, NULL, sink);
 }
 

@@ -204,7 +204,7 @@ class Peer:
     """One TLS connection to a gateway, byte by byte in the test's hands."""
 
     def __init__(self, node, certificate="peer", timeout=PATIENCE,
-                 tls_version=None, nagle=False):
+                 tls_version=None, nagle=False, source=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -212,7 +212,8 @@ class Peer:
             context.maximum_version = tls_version
         if certificate is not None:
             context.load_cert_chain(Certificate.get(certificate).path)
-        raw = socket.create_connection(("127.0.0.1", node.port), timeout)
+        raw = socket.create_connection(("127.0.0.1", node.port), timeout,
+                                       source and (source, 0))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not nagle)
         self.sock = context.wrap_socket(raw)
         self.buffer = b""
@@ -230,8 +231,16 @@ class Peer:
         self.buffer += data
 
     def exactly(self, n):
-        while len(self.buffer) < n:
-            self.fill()
+        pieces, got = [self.buffer], len(self.buffer)
+        try:
+            while got < n:
+                self.buffer = b""
+                self.fill()
+                pieces.append(self.buffer)
+                got += len(self.buffer)
+        finally:
+            if len(pieces) > 1:
+                self.buffer = b"".join(pieces)
         data, self.buffer = self.buffer[:n], self.buffer[n:]
         return data
 

@@ -494,6 +494,9 @@ _LIMITS = [
     ("max_streams_per_message", 4096, "q"),
     ("spool_max_bytes_a_stream_section", 64 << 20, "q"),
     ("spool_max_bytes_total", 1 << 30, "q"),
+    ("spool_max_bytes_a_source", 0, "q"),
+    ("spool_max_bytes_a_thumbprint", 0, "q"),
+    ("spool_max_bytes_a_subscription", 0, "q"),
     ("spool_memory_bytes", 256 << 10, "q"),
 ]
 
@@ -511,7 +514,8 @@ def settings(spool_directory, index=0, node="node-1", log_level=LOG_DEBUG,
         raise TypeError(f"no such limits: {', '.join(limits)}")
     w.text(certificate_pem).text(key_pem)
     w.text(friendly_page).text(friendly_headers).text(spool_directory)
-    return w.u8(serves_clients).u32(0)  # no identities
+    # Sources are whole addresses, all are limited; no identities.
+    return w.u8(serves_clients).u32(32).u32(128).text(None).u32(0)
 
 
 def _counters():

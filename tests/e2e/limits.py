@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 
 import halibut_wire as hw
 from gateway import (Certificate, Client, Closed, Node, Peer, Poller, ctl,
@@ -356,6 +357,202 @@ def test_only_so_many_requests_of_a_certificate_or_source_wait():
         assert reply["result"] == "again", reply
         assert node.log().count("request_refused") == 1
         node.stop()
+
+
+MIB = 1 << 20
+LIMIT = MIB // 4
+PATIENT = 600  # of who waits in the spool until the test goes on
+SPOOL = LINES + "spool_memory = 64KiB\n"
+
+
+class Upload:
+    """A call with a DataStream, as fast as it is read."""
+
+    def __init__(self, node, uri, **kw):
+        self.client = Client(node, timeout=PATIENT, **kw)
+        self.data = os.urandom(2 * MIB)
+        self.result = None
+        self.thread = threading.Thread(target=self.run, args=(uri,),
+                                       daemon=True)
+        self.thread.start()
+
+    def run(self, uri):
+        try:
+            self.result = self.client.call(uri, "I", "Sum",
+                                           hw.DataStream(self.data))[0]
+        except (OSError, Closed) as e:
+            self.result = {"error": e}
+
+    def is_over(self):
+        self.thread.join(0.01)
+        return not self.thread.is_alive()
+
+
+def checksum(request, streams):
+    return sum(zlib.crc32(data) for data in streams.values())
+
+
+def all_get_through(uploads):
+    until(lambda: all([u.is_over() for u in uploads]), "all get through",
+          PATIENT)
+    for u in uploads:
+        assert u.result.get("result") == zlib.crc32(u.data), u.result
+        u.client.close()
+
+
+def spooled(node, size):
+    until(lambda: counted(node, "spool_bytes") == size,
+          f"{size} bytes are in the spool")
+
+
+def spool_lines(node, setting):
+    return [line for line in node.log().splitlines()
+            if '"spool_full"' in line and setting in line and
+            "more like this" not in line]
+
+
+def test_a_source_has_only_so_much_in_the_spool():
+    node = Node(SPOOL + "spool_max_per_source = 256KiB\n", workers=1)
+    first = Upload(node, "poll://late/")
+    spooled(node, LIMIT)
+    second = Upload(node, "poll://late/")
+    until(lambda: counted(node, "spool_full_per_source") >= 2, "both wait")
+    assert counted(node, "spool_bytes") == LIMIT
+    other = Upload(node, "poll://late/", source="127.0.0.2")
+    spooled(node, 2 * LIMIT)
+    # Its address has no room, and needs none while the service reads.
+    Poller(node, "poll://there/").serve(checksum)
+    all_get_through([Upload(node, "poll://there/") for _ in range(3)])
+    assert counted(node, "spool_bytes") == 2 * LIMIT
+    Poller(node, "poll://late/").serve(checksum)
+    all_get_through([first, second, other])
+    spooled(node, 0)
+    for source in ("127.0.0.1", "127.0.0.2"):
+        lines = [l for l in spool_lines(node, "spool_max_per_source")
+                 if f"bytes of {source} wait" in l]
+        assert len(lines) == 1, lines
+    node.stop()
+
+
+def test_the_spool_knows_networks_and_sources_without_limits():
+    node = Node(SPOOL + "spool_max_per_source = 256KiB\n"
+                "source_prefix_ipv4 = 24\n"
+                'unlimited_sources = {"127.0.1.7", "127.0.2.0/24"}\n',
+                workers=1)
+    uploads = [Upload(node, "poll://late/")]
+    spooled(node, LIMIT)
+    uploads.append(Upload(node, "poll://late/", source="127.0.0.9"))
+    until(lambda: counted(node, "spool_full_per_source") >= 2, "both wait")
+    assert counted(node, "spool_bytes") == LIMIT
+    assert "bytes of 127.0.0.0/24 wait" in node.log()
+    uploads += [Upload(node, "poll://late/", source=s)
+                for s in ("127.0.1.7", "127.0.2.9")]
+    until(lambda: counted(node, "spool_bytes") > 3 * MIB, "two have no limit")
+    Poller(node, "poll://late/").serve(checksum)
+    all_get_through(uploads)
+    node.stop()
+
+
+def test_a_certificate_has_only_so_much_in_the_spool():
+    node = Node(SPOOL + "spool_max_per_thumbprint = 256KiB\n",
+                trust=("peer", "other"), workers=1)
+    uploads = [Upload(node, "poll://late/")]
+    spooled(node, LIMIT)
+    uploads.append(Upload(node, "poll://late/", source="127.0.0.2"))
+    until(lambda: counted(node, "spool_full_per_thumbprint") >= 2, "both wait")
+    assert counted(node, "spool_bytes") == LIMIT
+    uploads.append(Upload(node, "poll://late/", certificate="other"))
+    spooled(node, 2 * LIMIT)
+    Poller(node, "poll://late/").serve(checksum)
+    all_get_through(uploads)
+    line, = [l for l in spool_lines(node, "spool_max_per_thumbprint")
+             if "127.0.0.1" in l and
+             Certificate.get("peer").thumbprint in l]
+    assert "as many as spool_max_per_thumbprint allows" in line, line
+    spooled(node, 0)
+    node.stop()
+
+
+def test_a_subscription_has_only_so_much_in_the_spool_under_each_name():
+    node = Node(SPOOL + "spool_max_per_subscription = 256KiB\n"
+                'route "*.poll.example.com" { to = "poll://{label}/" }\n',
+                workers=1)
+    uploads = [Upload(node, "https://late.poll.example.com")]
+    spooled(node, LIMIT)
+    uploads.append(Upload(node, "poll://LATE", source="127.0.0.2"))
+    until(lambda: counted(node, "spool_full_per_subscription") >= 2,
+          "both wait")
+    assert counted(node, "spool_bytes") == LIMIT
+    uploads.append(Upload(node, "poll://other/"))
+    spooled(node, 2 * LIMIT)
+    assert "to and from poll://late/ wait" in node.log()
+    for uri in ("poll://late/", "poll://other/"):
+        Poller(node, uri).serve(checksum)
+    all_get_through(uploads)
+    spooled(node, 0)
+    node.stop()
+
+
+def test_a_response_that_nobody_reads_counts_for_its_service():
+    for setting in ("spool_max_per_subscription", "spool_max_per_source",
+                    "spool_max_per_thumbprint"):
+        node = Node(SPOOL + setting + " = 256KiB\n", trust=("peer", "other"),
+                    workers=1)
+        data = os.urandom(16 * MIB)  # more than the kernel keeps
+        Poller(node, "poll://big/", certificate="other",
+               source="127.0.0.2", timeout=PATIENT).serve(lambda *_: hw.DataStream(data))
+        node.wait_idle_poller("poll://big/")
+        client = Client(node, timeout=PATIENT)
+        client.start("poll://big/", "I", "Get")
+        until(lambda: counted(node, f"spool_full_{setting[10:]}") > 0,
+              "it waits")
+        spooled(node, LIMIT)
+        line, = spool_lines(node, setting)
+        assert "127.0.0.2:" in line, line
+        _, streams = client.finish()
+        assert list(streams.values()) == [data]
+        client.close()
+        spooled(node, 0)
+        node.stop()
+
+
+def test_who_is_gone_makes_room_for_who_waits():
+    node = Node(SPOOL + "spool_max_per_source = 256KiB\n",
+                trust=("peer", "other"), workers=1)
+    first = Upload(node, "poll://late/", certificate="other")
+    spooled(node, LIMIT)
+    second = Upload(node, "poll://later/")
+    until(lambda: counted(node, "spool_full_per_source") >= 2, "both wait")
+    ctl("kick", "--thumbprint", Certificate.get("other").thumbprint,
+        "--socket", node.control, check=True)
+    until(first.is_over, "the first is gone")
+    assert isinstance(first.result["error"], (OSError, Closed)), first.result
+    # The second has its place without anybody having read of it.
+    until(lambda: counted(node, "spool_full_per_source") >= 3, "it went on")
+    spooled(node, LIMIT)
+    Poller(node, "poll://later/").serve(checksum)
+    all_get_through([second])
+    spooled(node, 0)
+    node.stop()
+
+
+def test_limits_of_the_spool_are_reloaded():
+    node = Node(SPOOL, workers=1)
+    old = node.worker_pids()
+    before = Upload(node, "poll://late/")
+    until(lambda: counted(node, "spool_bytes") > MIB, "all of it waits")
+    node.write_conf(SPOOL + "spool_max_per_source = 256KiB\n"
+                    "spool_max_per_subscription = 1MiB\n")
+    ctl("reload", "--socket", node.control, check=True)
+    until(lambda: any(w["state"] == "ready" and w["pid"] not in old
+                      for w in node.status()["workers"]
+                      if w["kind"].startswith("connection")),
+          "there is a new worker")
+    after = Upload(node, "poll://late/", source="127.0.0.2")
+    until(lambda: counted(node, "spool_full_per_source") > 0, "it waits")
+    Poller(node, "poll://late/").serve(checksum)
+    all_get_through([before, after])
+    node.stop()
 
 
 def test_limits_are_reloaded():

@@ -84,12 +84,41 @@ struct hbt_tls *worker_identity(struct worker *w, const char *name)
 	return NULL;
 }
 
+/* Who pays for what waits in spools. The text is cut up in place. */
+static int open_accounts(struct worker *w)
+{
+	struct hbt_settings *s = &w->settings;
+	const char **networks = NULL;
+	size_t n = 0;
+	int rc = HALIBUT_OK;
+
+	if (s->limits.spool_max_bytes_a_source > 0) {
+		if (s->unlimited_sources != NULL &&
+		    (networks = split_lines(s->unlimited_sources)) == NULL)
+			return HALIBUT_ENOMEM;
+		while (networks != NULL && networks[n] != NULL)
+			n++;
+		rc = hbt_source_rule_set(&w->sources,
+		                         (int)s->source_prefix_ipv4,
+		                         (int)s->source_prefix_ipv6, networks,
+		                         n);
+		free(networks);
+	}
+	if (rc == HALIBUT_OK &&
+	    (w->spools = hbt_spool_accounts_new(w->base, &s->limits,
+	                                        &w->sources)) == NULL)
+		rc = HALIBUT_ENOMEM;
+	return rc;
+}
+
 static int apply_settings(struct worker *w, struct halibut_error *err)
 {
 	struct hbt_settings *s = &w->settings;
 	int rc;
 
 	rc = make_certificates(w, err);
+	if (rc == 0)
+		rc = open_accounts(w);
 	if (rc == 0 && (rc = hbt_exchange_env_init(&w->env, w->base,
 	                                           &s->limits)) == 0) {
 		w->env.friendly_page = s->friendly_page;
@@ -215,6 +244,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_SUBSCRIBED:
 		incoming_subscribed(w, msg->id, &r);
 		break;
+	case HBT_IPC_ROUTED:
+		incoming_routed(w, msg->id, &r);
+		break;
 	case HBT_IPC_CALL:
 		drain_interrupted(w);
 		outgoing_call(w, msg);
@@ -269,6 +301,8 @@ void worker_fini(struct worker *w)
 	if (w->env.base != NULL)
 		hbt_exchange_env_fini(&w->env);
 	rows_fini(w);
+	hbt_spool_accounts_free(&w->spools);
+	hbt_source_rule_fini(&w->sources);
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
 	hbt_trust_set_free(&w->trust);

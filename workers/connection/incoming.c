@@ -14,6 +14,7 @@ struct asked { /* hangs on the inlet that owes the answer */
 	uint32_t id;
 	struct worker *w;
 	struct hbt_inlet *in;
+	struct hbt_spool_payer *payer; /* waits for ROUTED; or NULL */
 	UT_hash_handle hh;
 };
 
@@ -43,6 +44,8 @@ static void asked_free(struct asked *a)
 {
 	HASH_DEL(a->w->asked, a);
 	a->in->call = NULL;
+	hbt_spool_payer_decide(a->payer, NULL);
+	hbt_spool_payer_unref(&a->payer);
 	free(a);
 }
 
@@ -64,7 +67,8 @@ static int send_call(struct worker *w, struct asked *a, struct hbt_message *m,
 	int rc;
 
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
-	hbt_wr_u8(&wr, HBT_CALL_ROUTE);
+	hbt_wr_u8(&wr, a->payer != NULL ? HBT_CALL_ROUTE_AND_TELL
+	                                : HBT_CALL_ROUTE);
 	hbt_wr_cstr(&wr, m->env.destination);
 	hbt_wr_cstr(&wr, hbt_conn_peer_thumbprint(conn));
 	hbt_wr_str(&wr, address, strlen(address));
@@ -81,26 +85,44 @@ static int send_call(struct worker *w, struct asked *a, struct hbt_message *m,
 	return rc;
 }
 
+/* The sender pays, and the subscription that only the master knows. */
+static int make_sink(struct worker *w, const struct hbt_inlet *in,
+                     struct hbt_sink **sink, int *fd,
+                     struct hbt_spool_payer **payer)
+{
+	const struct hbt_conn *conn = hbt_exchange_conn(in->ex);
+	int rc = HALIBUT_ENOMEM;
+
+	*payer = hbt_spool_payer_new(w->spools, hbt_conn_peer_address(conn),
+	                             hbt_conn_peer_thumbprint(conn), NULL);
+	if (*payer != NULL)
+		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
+		                       w->settings.spool_directory, *payer, fd);
+	if (rc != 0)
+		*sink = hbt_discard_sink();
+	if (rc != 0 || !hbt_spool_payer_defer(*payer))
+		hbt_spool_payer_unref(payer);
+	return rc;
+}
+
 static int pass_on(struct worker *w, struct hbt_inlet *in,
                    struct hbt_message *m, struct hbt_sink **sink)
 {
+	struct hbt_spool_payer *payer = NULL;
 	struct asked *a;
 	int fd = -1;
 	int rc;
 
-	if (m->env.n_streams > 0) {
-		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
-		                       w->settings.spool_directory, &fd);
-		if (rc != 0) {
-			*sink = hbt_discard_sink();
-			return rc;
-		}
-	}
+	if (m->env.n_streams > 0 &&
+	    (rc = make_sink(w, in, sink, &fd, &payer)) != 0)
+		return rc;
 	if ((a = asked_new(w, in)) == NULL) {
+		hbt_spool_payer_unref(&payer); /* nobody reads the pipe */
 		if (fd >= 0)
 			evutil_closesocket(fd);
 		return HALIBUT_ENOMEM;
 	}
+	a->payer = payer;
 	rc = send_call(w, a, m, fd);
 	if (rc != 0)
 		asked_free(a);
@@ -143,6 +165,16 @@ static const struct hbt_inlet_ops inlet_ops = {
 	.request = on_request,
 	.gone = on_gone,
 };
+
+void incoming_routed(struct worker *w, uint32_t id, struct hbt_rd *r)
+{
+	struct asked *a = asked_find(w, id);
+	char *key = hbt_rd_strdup(r);
+
+	if (a != NULL)
+		hbt_spool_payer_decide(a->payer, key);
+	free(key);
+}
 
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg)
 {

@@ -62,6 +62,25 @@ static int send_answer(struct worker *w, uint32_t id,
 	return hbt_ipc_send_wr(w->ipc, HBT_IPC_ANSWER, id, &wr, fd);
 }
 
+/* Who answers pays for what waits of it. */
+static int make_sink(const struct carried *c, struct hbt_sink **sink, int *fd)
+{
+	const struct hbt_accepted *a = incoming_find(c->w, c->connection);
+	const struct hbt_conn *conn = c->pending.answerer;
+	struct worker *w = c->w;
+	struct hbt_spool_payer *payer;
+	int rc = HALIBUT_ENOMEM;
+
+	payer = hbt_spool_payer_new(w->spools, hbt_conn_peer_address(conn),
+	                            hbt_conn_peer_thumbprint(conn),
+	                            a != NULL ? a->key : NULL);
+	if (payer != NULL)
+		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
+		                       w->settings.spool_directory, payer, fd);
+	hbt_spool_payer_unref(&payer);
+	return rc;
+}
+
 /* The response's section still flows in: it goes on through a pipe. */
 static void answered(struct hbt_pending *p, struct hbt_message *msg,
                      struct hbt_source *streams, struct hbt_sink **sink)
@@ -74,8 +93,7 @@ static void answered(struct hbt_pending *p, struct hbt_message *msg,
 
 	hbt_source_free(&streams); /* a worker's sinks have none */
 	if (msg->env.n_streams > 0)
-		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
-		                       w->settings.spool_directory, &fd);
+		rc = make_sink(c, sink, &fd);
 	if (rc == 0)
 		rc = send_answer(w, c->id, msg, fd);
 	if (rc != 0) {

@@ -21,6 +21,13 @@ static void collect(struct worker *w)
 	s->streams_in = w->env.counts.streams_in;
 	s->stream_bytes_in = w->env.counts.stream_bytes_in;
 	s->spool_bytes = hbt_spool_bytes();
+	s->spool_full = hbt_spool_accounts_full(w->spools, HBT_SPOOL_OF_ALL);
+	s->spool_full_per_source =
+		hbt_spool_accounts_full(w->spools, HBT_SPOOL_OF_SOURCE);
+	s->spool_full_per_thumbprint =
+		hbt_spool_accounts_full(w->spools, HBT_SPOOL_OF_THUMBPRINT);
+	s->spool_full_per_subscription =
+		hbt_spool_accounts_full(w->spools, HBT_SPOOL_OF_SUBSCRIPTION);
 }
 
 static void tick(evutil_socket_t fd, short what, void *arg)

@@ -60,6 +60,8 @@ struct worker {
 	struct hbt_tls **identities; /* of settings.identities, in that order */
 	struct hbt_exchange_env env;
 	struct hbt_trust_set *trust;
+	struct hbt_source_rule sources;
+	struct hbt_spool_accounts *spools;
 	struct hbt_dialler *dialler;
 
 	struct hbt_accepted_list accepted;
@@ -95,6 +97,8 @@ void incoming_connection(struct worker *w, uint32_t ticket, int fd,
                          struct hbt_rd *r);
 void incoming_polls(struct worker *w, struct hbt_rd *r);
 void incoming_subscribed(struct worker *w, uint32_t id, struct hbt_rd *r);
+/* ROUTED */
+void incoming_routed(struct worker *w, uint32_t id, struct hbt_rd *r);
 void incoming_answer(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_fail(struct worker *w, struct hbt_ipc_msg *msg);
 void incoming_drop_untrusted(struct worker *w);

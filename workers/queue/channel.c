@@ -36,7 +36,7 @@ void worker_fail(struct worker *w, uint32_t id,
 int worker_pipe_sink(struct worker *w, struct hbt_sink **sink, int *fd)
 {
 	return hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
-	                         w->settings.spool_directory, fd);
+	                         w->settings.spool_directory, NULL, fd);
 }
 
 int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)

@@ -28,6 +28,9 @@ static void the_defaults_are_the_recommended_set(void **state)
 	assert_true(l.tcp_keep_alive_enabled);
 	assert_int_equal(l.max_message_bytes, 134217728);
 	assert_int_equal(l.spool_max_bytes_total, 1073741824);
+	assert_int_equal(l.spool_max_bytes_a_source, 0);
+	assert_int_equal(l.spool_max_bytes_a_thumbprint, 0);
+	assert_int_equal(l.spool_max_bytes_a_subscription, 0);
 }
 
 static void a_pool_age_below_the_idle_limit_is_kept(void **state)

@@ -47,7 +47,7 @@ static void on_wake(void *arg)
 static void open_sink(void)
 {
 	assert_int_equal(
-		hbt_pipe_sink_new(&sink, base, &limits, directory, &fd),
+		hbt_pipe_sink_new(&sink, base, &limits, directory, NULL, &fd),
 		HALIBUT_OK);
 	sink->wake = on_wake;
 }
@@ -237,7 +237,7 @@ static void all_sinks_share_the_limit_of_the_process(void **state)
 	fill_up(10000);
 	assert_int_equal(hbt_spool_bytes(), 3 * MIB);
 	assert_int_equal(hbt_pipe_sink_new(&other, base, &limits, directory,
-	                                   &other_fd),
+	                                   NULL, &other_fd),
 	                 HALIBUT_OK);
 	/* The pipe takes some, the spool nothing. */
 	assert_true(other->ops->write(other, directory, 5, NULL) == 5);

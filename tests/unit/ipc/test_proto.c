@@ -200,6 +200,9 @@ static void settings_come_back(void **state)
 		.friendly_headers = mutable("A: b\nC: d"),
 		.spool_directory = mutable("/var/tmp"),
 		.serves_clients = 1,
+		.source_prefix_ipv4 = 24,
+		.source_prefix_ipv6 = 48,
+		.unlimited_sources = mutable("10.0.0.0/8\n::1"),
 		.identities = identities,
 		.n_identities = 2,
 	};
@@ -211,6 +214,9 @@ static void settings_come_back(void **state)
 	in.limits.max_message_bytes = (size_t)3 << 32;
 	in.limits.polling_reconnect_max_ms = -5;
 	in.limits.retry_count_limit = -6;
+	in.limits.spool_max_bytes_a_source = 1;
+	in.limits.spool_max_bytes_a_thumbprint = INT64_MAX;
+	in.limits.spool_max_bytes_a_subscription = 3;
 	in.limits.tcp_keep_alive_enabled = false;
 	hbt_settings_put(&w, &in);
 	r = written();
@@ -225,6 +231,12 @@ static void settings_come_back(void **state)
 	assert_string_equal(out.friendly_headers, "A: b\nC: d");
 	assert_string_equal(out.spool_directory, "/var/tmp");
 	assert_int_equal(out.serves_clients, 1);
+	assert_int_equal(out.source_prefix_ipv4, 24);
+	assert_int_equal(out.source_prefix_ipv6, 48);
+	assert_string_equal(out.unlimited_sources, "10.0.0.0/8\n::1");
+	assert_int_equal(out.limits.spool_max_bytes_a_source, 1);
+	assert_int_equal(out.limits.spool_max_bytes_a_thumbprint, INT64_MAX);
+	assert_int_equal(out.limits.spool_max_bytes_a_subscription, 3);
 	assert_int_equal(out.n_identities, 2);
 	assert_string_equal(out.identities[0].name, "old");
 	assert_null(out.identities[0].server_names);

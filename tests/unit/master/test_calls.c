@@ -231,13 +231,14 @@ static void put_message(struct hbt_wr *w, enum hbt_message_kind kind,
 	hbt_message_unref(&m);
 }
 
-static void ask_as(struct peer *p, uint32_t id, const char *destination,
-                   uint8_t origin, size_t streams, int fd)
+static void ask_how(struct peer *p, uint32_t id, uint8_t how,
+                    const char *destination, uint8_t origin, size_t streams,
+                    int fd)
 {
 	struct hbt_wr w;
 
 	hbt_wr_init(&w, 4096);
-	hbt_wr_u8(&w, HBT_CALL_ROUTE);
+	hbt_wr_u8(&w, how);
 	hbt_wr_cstr(&w, destination);
 	hbt_wr_cstr(&w, PRINT1);
 	hbt_wr_str(&w, "192.0.2.1:5", 11);
@@ -245,6 +246,12 @@ static void ask_as(struct peer *p, uint32_t id, const char *destination,
 	hbt_wr_u8(&w, origin);
 	put_message(&w, HBT_MESSAGE_REQUEST, streams);
 	tell(p, HBT_IPC_CALL, id, &w, fd);
+}
+
+static void ask_as(struct peer *p, uint32_t id, const char *destination,
+                   uint8_t origin, size_t streams, int fd)
+{
+	ask_how(p, id, HBT_CALL_ROUTE, destination, origin, streams, fd);
 }
 
 static void ask(struct peer *p, uint32_t id, const char *destination)
@@ -649,6 +656,45 @@ static void a_routed_request_is_dialled_as_its_endpoint_says(void **state)
 	die(&f->carrier);
 	assert_failed(&f->caller, 5, HALIBUT_EWORKER,
 	              HALIBUT_CONNECTION_UNKNOWN, "worker 2 (pid 12)");
+}
+
+/* NULL: it goes to no queue. */
+static void assert_routed(struct peer *p, uint32_t id, const char *key)
+{
+	struct heard *h = next(p, HBT_IPC_ROUTED);
+	struct hbt_rd r = hbt_rd_from(h->body, h->len);
+	char *told = hbt_rd_strdup(&r);
+
+	assert_int_equal(h->id, id);
+	if (key == NULL)
+		assert_null(told);
+	else
+		assert_string_equal(told, key);
+	free(told);
+}
+
+static void whoever_wants_to_know_hears_whose_queue_a_request_goes_to(
+	void **state)
+{
+	const uint8_t tell_me = HBT_CALL_ROUTE_AND_TELL;
+	struct fixture *f = *state;
+	struct peer control = {.link.kind = HBT_PEER_CONTROL};
+
+	ask_how(&f->caller, 5, tell_me, "POLL://ABC", HBT_ORIGIN_CLIENT, 0, -1);
+	assert_routed(&f->caller, 5, "poll://abc/");
+	assert_int_equal(f->caller.n_heard, 1); /* it waits */
+	ask_how(&f->caller, 6, tell_me, "https://inner:10933",
+	        HBT_ORIGIN_CLIENT, 0, -1);
+	assert_routed(&f->caller, 6, NULL);
+	ask_how(&f->caller, 7, tell_me, "nowhere", HBT_ORIGIN_CLIENT, 0, -1);
+	assert_failed(&f->caller, 7, HALIBUT_ENO_ROUTE,
+	              HALIBUT_CONNECTION_CONNECTING, "no URI");
+	ask(&f->caller, 8, "poll://abc/");
+	assert_quiet(&f->caller);
+	connect_peer(f, &control, "control", HBT_PEER_CONTROL);
+	ask_how(&control, 9, tell_me, "poll://abc/", HBT_ORIGIN_CONTROL, 0, -1);
+	assert_int_equal(control.status, HALIBUT_EPROTO);
+	die(&control);
 }
 
 static void without_a_worker_a_request_fails_as_not_executed(void **state)
@@ -1132,6 +1178,7 @@ int main(void)
 		TEST(a_connection_that_ends_mid_call_still_says_how),
 		TEST(a_hosted_request_goes_to_the_service_worker),
 		TEST(a_routed_request_is_dialled_as_its_endpoint_says),
+		TEST(whoever_wants_to_know_hears_whose_queue_a_request_goes_to),
 		TEST(without_a_worker_a_request_fails_as_not_executed),
 		TEST(too_many_waiting_requests_fail_at_once),
 		TEST(connections_of_all_workers_count_for_the_limit),
