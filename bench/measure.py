@@ -92,12 +92,13 @@ def raise_descriptors():
 class Process:
     """One that talks in lines and ends when its input does."""
 
-    def __init__(self, command, log=None):
+    def __init__(self, command, log=None, env=None):
         self.name = os.path.basename(command[0])
         self.out = b""
         self.p = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=log, preexec_fn=raise_descriptors)
+            stderr=log, preexec_fn=raise_descriptors,
+            env={**os.environ, **(env or {})})
         self.pid = self.p.pid
 
     def line(self, timeout):
@@ -174,18 +175,27 @@ class Bench:
             return json.loads(p.line(600))
 
 
-class Gateway:
-    """halibutd and its workers. more: lines of configuration."""
-
-    def __init__(self, bench, listening_port, name="halibutd", more=""):
-        self.bench, self.name, self.process = bench, name, None
-        with socket.socket() as s:
+def free_ports(n):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for s in sockets:
             s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        return [s.getsockname()[1] for s in sockets]
+
+
+class Gateway:
+    """halibutd and its workers. more: lines of configuration; ports: how many
+    it listens on; env: of its processes."""
+
+    def __init__(self, bench, listening_port, name="halibutd", more="",
+                 ports=1, env=None):
+        self.bench, self.name, self.process = bench, name, None
+        self.ports, self.env = free_ports(ports), env
+        self.port = self.ports[0]
         self.conf = os.path.join(bench.dir, name + ".conf")
         t = bench.thumbprints
         with open(self.conf, "w") as f:
-            f.write('listen = {"127.0.0.1:%d"}\n'
+            f.write('listen = {%s}\n'
                     'certificate = "%s"\n'
                     'trust = {"%s", "%s"}\n'
                     'worker_directory = "%s"\n'
@@ -197,7 +207,8 @@ class Gateway:
                     '\tto = "https://127.0.0.1:%d"\n'
                     '\tthumbprint = "%s"\n'
                     '}\n%s'
-                    % (self.port, bench.certs["gateway"], t["client"],
+                    % (", ".join('"127.0.0.1:%d"' % p for p in self.ports),
+                       bench.certs["gateway"], t["client"],
                        t["service"], BUILD, bench.dir, name, bench.dir,
                        LISTENING_HOST, listening_port, t["service"], more))
 
@@ -205,7 +216,7 @@ class Gateway:
         self.log = open(os.path.join(self.bench.dir, self.name + ".log"),
                         "w")
         self.process = Process([program("halibutd"), "-c", self.conf],
-                               self.log)
+                               self.log, self.env)
         until = time.monotonic() + 30
         while True:
             with contextlib.suppress(OSError):
