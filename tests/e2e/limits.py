@@ -100,7 +100,9 @@ def test_a_crowd_waits_in_line_and_is_served_in_order():
     # Some were at work at the same time while we looked on.
     assert all(abs(i - at) < 40 for at, i in enumerate(crowd.order)), \
         crowd.order
-    assert crowd.order[-30:] == list(range(70, 100)), crowd.order
+    # Two are at work at a time; which of them we hear first is nobody's.
+    assert all(abs(i - at) <= 2 for at, i in enumerate(crowd.order)
+               if at >= 70), crowd.order
     until(lambda: counted(node, "handshakes_begun") >= 100, "all are counted")
     assert counted(node, "handshakes_waiting") == 0
     crowd.close()
