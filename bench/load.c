@@ -3,16 +3,22 @@
  * "ready" when its connections are warm, starts at the first line of its
  * standard input, prints one JSON object, and ends when its input does. With
  * --seconds 0 it calls until a second line comes.
+ *
+ * With --numbered each call has a number, and those that fail do not end the
+ * run: they are listed by number and counted by text, and so is why
+ * connections could not be made.
  */
 #include <event2/event.h>
 #include <getopt.h>
 #include <halibut/halibut.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common.h"
+#include "tally.h"
 
 struct load {
 	struct halibut_runtime *rt;
@@ -23,12 +29,17 @@ struct load {
 	int64_t pause_us; /* of each caller between two calls */
 	struct samples samples;
 	uint64_t calls, failed;
+	bool numbered;
+	int64_t last; /* number of a call */
+	json_t *failures; /* numbers */
+	struct texts errors, retries;
 };
 
 struct caller {
 	struct load *load;
 	struct event *timer; /* ends a pause */
 	int64_t started;
+	int64_t number;
 	unsigned left; /* calls of the warm-up */
 };
 
@@ -72,6 +83,34 @@ static void took(struct load *l, int64_t us)
 		samples_add(&l->samples, us);
 }
 
+static void count_failure(struct caller *c, const char *text)
+{
+	struct load *l = c->load;
+
+	if (l->failed++ == 0)
+		fprintf(stderr, "load: %s\n", text);
+	if (!l->numbered)
+		return;
+	texts_add(&l->errors, text);
+	if (json_array_size(l->failures) < TALLY_LISTED)
+		json_array_append_new(l->failures, json_integer(c->number));
+}
+
+/* A numbered call gives the next number. */
+static bool is_right(const struct caller *c, const struct halibut_call *call)
+{
+	char want[32], *got;
+	bool same;
+
+	if (!c->load->numbered)
+		return true;
+	snprintf(want, sizeof(want), "%" PRId64, c->number + 1);
+	got = halibut_call_result_json(call);
+	same = got != NULL && strcmp(got, want) == 0;
+	free(got);
+	return same;
+}
+
 static void done(void *arg, struct halibut_call *call)
 {
 	struct caller *c = arg;
@@ -80,8 +119,9 @@ static void done(void *arg, struct halibut_call *call)
 	int64_t now = now_us();
 
 	if (err->status != HALIBUT_OK) {
-		if (l->failed++ == 0)
-			fprintf(stderr, "load: %s\n", err->message);
+		count_failure(c, err->message);
+	} else if (!is_right(c, call)) {
+		count_failure(c, "the result is another call's");
 	} else {
 		l->calls++;
 		took(l, now - c->started);
@@ -97,14 +137,18 @@ static void start(struct caller *c)
 {
 	struct load *l = c->load;
 	struct halibut_error err = {0};
+	const char *method = l->numbered ? "Count" : "SayHello";
 	struct halibut_call *call;
+	char argument[32] = "\"World\"";
 
 	if (c->left > 0)
 		c->left--;
 	c->started = now_us();
-	if (halibut_call_new(&call, l->rt, l->e, "IEcho", "SayHello", &err) !=
-	            0 ||
-	    halibut_call_add_json(call, "\"World\"", &err) != 0 ||
+	c->number = ++l->last;
+	if (l->numbered)
+		snprintf(argument, sizeof(argument), "%" PRId64, c->number);
+	if (halibut_call_new(&call, l->rt, l->e, "IEcho", method, &err) != 0 ||
+	    halibut_call_add_json(call, argument, &err) != 0 ||
 	    halibut_call_start(call, done, c) != 0)
 		die("a call cannot start: %s", err.message);
 }
@@ -158,6 +202,26 @@ static void run_measured(struct load *l, struct caller *callers,
 	event_free(input);
 }
 
+static void report(struct load *l, double seconds, int64_t cpu)
+{
+	json_t *j = json_pack(
+		"{sI sI sf sI sI sI sI}", "calls", (json_int_t)l->calls,
+		"failed", (json_int_t)l->failed, "per_second",
+		(double)l->calls / seconds, "median_us",
+		(json_int_t)samples_at(&l->samples, 0.5), "p99_us",
+		(json_int_t)samples_at(&l->samples, 0.99), "max_us",
+		(json_int_t)samples_at(&l->samples, 1), "cpu_us",
+		(json_int_t)cpu);
+
+	if (l->numbered) {
+		json_object_set_new(j, "last", json_integer(l->last));
+		json_object_set(j, "failures", l->failures);
+		json_object_set_new(j, "errors", texts_json(&l->errors));
+		json_object_set_new(j, "retries", texts_json(&l->retries));
+	}
+	print_json(j);
+}
+
 static void calls(struct load *l, unsigned parallel, double seconds)
 {
 	struct caller *callers = calloc(parallel, sizeof(*callers));
@@ -171,19 +235,14 @@ static void calls(struct load *l, unsigned parallel, double seconds)
 		die("the warm-up failed");
 	l->samples.n = 0;
 	l->calls = 0;
+	l->failures = json_array();
 	ready();
 	began = now_us();
 	cpu = cpu_us(0);
 	run_measured(l, callers, parallel, seconds);
 	s = (double)(now_us() - began) / 1e6;
 	cpu = cpu_us(0) - cpu;
-	printf("{\"calls\": %llu, \"failed\": %llu, \"per_second\": %.0f, "
-	       "\"median_us\": %u, \"p99_us\": %u, \"max_us\": %u, "
-	       "\"cpu_us\": %lld}\n",
-	       (unsigned long long)l->calls, (unsigned long long)l->failed,
-	       (double)l->calls / s, samples_at(&l->samples, 0.5),
-	       samples_at(&l->samples, 0.99),
-	       samples_at(&l->samples, 1), (long long)cpu);
+	report(l, s, cpu);
 	free(callers);
 }
 
@@ -233,6 +292,17 @@ static void transfer(struct load *l, int64_t bytes, bool up)
 	halibut_call_free(&call);
 }
 
+/* Each attempt to connect that failed is a line. */
+static void on_log(void *arg, int level, const char *line)
+{
+	struct load *l = arg;
+	const char *why = strstr(line, "cannot be called: ");
+
+	(void)level;
+	if (why != NULL)
+		texts_add(&l->retries, why + strlen("cannot be called: "));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -244,6 +314,7 @@ int main(int argc, char **argv)
 		{"parallel", required_argument, NULL, 'p'},
 		{"seconds", required_argument, NULL, 's'},
 		{"pause-ms", required_argument, NULL, 'P'},
+		{"numbered", no_argument, NULL, 'n'},
 		{"up", required_argument, NULL, 'U'},
 		{"down", required_argument, NULL, 'D'},
 		{NULL, 0, NULL, 0},
@@ -273,6 +344,7 @@ int main(int argc, char **argv)
 		case 'p':
 			parallel = (unsigned)number("parallel", optarg);
 			break;
+		case 'n': l.numbered = true; break;
 		case 'U': up = number("up", optarg); break;
 		case 'D': down = number("down", optarg); break;
 		default: return 2;
@@ -280,7 +352,7 @@ int main(int argc, char **argv)
 	}
 	if (cert == NULL || peer == NULL)
 		die("needs --cert and --peer");
-	halibut_set_log(NULL, NULL, 1);
+	halibut_set_log(l.numbered ? on_log : NULL, &l, l.numbered ? 3 : 1);
 	pem = read_text(cert);
 	if (halibut_runtime_new(&l.rt, NULL, pem, NULL, &err) != 0)
 		die("%s", err.message);

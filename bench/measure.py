@@ -2,6 +2,7 @@
 gateways, processor time, tables.
 """
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -16,6 +17,9 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(TOP, "build", "bench")
+sys.path.append(os.path.join(TOP, "tests", "e2e"))
+os.environ.setdefault("top_srcdir", TOP)
+import handed_over  # noqa: E402
 POLL, HOST = "poll://sq-bench/", "sq-bench.poll.bench"
 LISTENING_HOST = "listening.bench"
 
@@ -92,13 +96,17 @@ def raise_descriptors():
 class Process:
     """One that talks in lines and ends when its input does."""
 
-    def __init__(self, command, log=None, env=None):
+    def __init__(self, command, log=None, env=None, sockets=()):
+        """sockets: that listen, and are handed over as systemd does."""
         self.name = os.path.basename(command[0])
         self.out = b""
-        self.p = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=log, preexec_fn=raise_descriptors,
-            env={**os.environ, **(env or {})})
+        start = subprocess.Popen
+        if sockets:
+            start = functools.partial(handed_over.popen, sockets=sockets)
+        self.p = start(command, stdin=subprocess.PIPE,
+                       stdout=subprocess.PIPE, stderr=log,
+                       preexec_fn=raise_descriptors,
+                       env={**os.environ, **(env or {})})
         self.pid = self.p.pid
 
     def line(self, timeout):
@@ -150,25 +158,27 @@ class Bench:
         self.dir = directory
         self.certs, self.thumbprints = {}, {}
         for who in ("client", "service", "gateway"):
-            self.certs[who] = os.path.join(directory, who + ".pem")
-            subprocess.run([program("halibutctl"), "cert", "new", "--name",
-                            who, "--out", self.certs[who]], check=True,
-                           stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
-            shown = subprocess.run(
-                [program("halibutctl"), "cert", "show", "--thumbprint",
-                 self.certs[who]], check=True, stdout=subprocess.PIPE)
-            self.thumbprints[who] = shown.stdout.decode().strip()
+            self.make_certificate(who)
+
+    def make_certificate(self, who):
+        self.certs[who] = os.path.join(self.dir, who + ".pem")
+        subprocess.run([program("halibutctl"), "cert", "new", "--name", who,
+                        "--out", self.certs[who]], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        shown = subprocess.run(
+            [program("halibutctl"), "cert", "show", "--thumbprint",
+             self.certs[who]], check=True, stdout=subprocess.PIPE)
+        self.thumbprints[who] = shown.stdout.decode().strip()
 
     def load(self, peer, *more):
         return running([program("bench/load"), "--cert",
                         self.certs["client"], "--peer",
                         self.thumbprints[peer], *more])
 
-    def service(self, peer, *more):
+    def service(self, peer, *more, log=None):
         return running([program("bench/service"), "--cert",
                         self.certs["service"], "--trust",
-                        self.thumbprints[peer], *more])
+                        self.thumbprints[peer], *more], log)
 
     def floor(self, *arguments):
         with running([program("bench/floor"), *map(str, arguments)]) as p:
@@ -193,30 +203,51 @@ class Gateway:
         self.ports, self.env = free_ports(ports), env
         self.port = self.ports[0]
         self.conf = os.path.join(bench.dir, name + ".conf")
+        self.control = os.path.join(bench.dir, name + ".control")
         t = bench.thumbprints
+        self.base = (
+            'listen = {%s}\n'
+            'certificate = "%s"\n'
+            'trust = {"%s", "%s"}\n'
+            'worker_directory = "%s"\n'
+            'control_socket = "%s"\n'
+            'spool_directory = "%s"\n'
+            'log_level = "warning"\n'
+            'route "*.poll.bench" { to = "poll://{label}/" }\n'
+            'route "%s" {\n'
+            '\tto = "https://127.0.0.1:%d"\n'
+            '\tthumbprint = "%s"\n'
+            '}\n'
+            % (", ".join('"127.0.0.1:%d"' % p for p in self.ports),
+               bench.certs["gateway"], t["client"], t["service"], BUILD,
+               self.control, bench.dir, LISTENING_HOST, listening_port,
+               t["service"]))
+        self.configure(more)
+
+    def configure(self, more):
+        """more: lines of configuration beside those that all have."""
         with open(self.conf, "w") as f:
-            f.write('listen = {%s}\n'
-                    'certificate = "%s"\n'
-                    'trust = {"%s", "%s"}\n'
-                    'worker_directory = "%s"\n'
-                    'control_socket = "%s/%s.control"\n'
-                    'spool_directory = "%s"\n'
-                    'log_level = "warning"\n'
-                    'route "*.poll.bench" { to = "poll://{label}/" }\n'
-                    'route "%s" {\n'
-                    '\tto = "https://127.0.0.1:%d"\n'
-                    '\tthumbprint = "%s"\n'
-                    '}\n%s'
-                    % (", ".join('"127.0.0.1:%d"' % p for p in self.ports),
-                       bench.certs["gateway"], t["client"],
-                       t["service"], BUILD, bench.dir, name, bench.dir,
-                       LISTENING_HOST, listening_port, t["service"], more))
+            f.write(self.base + more)
+
+    def ctl(self, *arguments):
+        """A command that has to succeed; its output."""
+        done = subprocess.run(
+            [program("halibutctl"), *arguments, "--socket",
+             self.control], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=60)
+        if done.returncode != 0:
+            raise Failed("halibutctl %s: %s"
+                         % (" ".join(arguments), done.stdout.decode()))
+        return done.stdout.decode()
+
+    def start(self):
+        return Process([program("halibutd"), "-c", self.conf], self.log,
+                       self.env)
 
     def __enter__(self):
         self.log = open(os.path.join(self.bench.dir, self.name + ".log"),
                         "w")
-        self.process = Process([program("halibutd"), "-c", self.conf],
-                               self.log, self.env)
+        self.process = self.start()
         until = time.monotonic() + 30
         while True:
             with contextlib.suppress(OSError):
@@ -250,6 +281,61 @@ class Gateway:
             name = os.path.basename(path).replace("halibut-", "")
             names[pid] = name.replace("-worker", "")
         return names
+
+
+class Redis:
+    def __init__(self, bench):
+        self.path = os.path.join(bench.dir, "redis.sock")
+        self.log = os.path.join(bench.dir, "redis.log")
+        self.dir = bench.dir
+
+    def __enter__(self):
+        try:
+            self.p = subprocess.Popen(
+                ["redis-server", "--port", "0", "--unixsocket", self.path,
+                 "--save", "", "--appendonly", "no", "--dir", self.dir,
+                 "--logfile", self.log], stdin=subprocess.DEVNULL)
+        except FileNotFoundError:
+            raise Failed("redis-server is missing: "
+                         "apt-get install redis-server") from None
+        until = time.monotonic() + 10
+        while True:
+            try:
+                self.ask("PING")
+                return self
+            except OSError:
+                if time.monotonic() > until:
+                    self.__exit__()
+                    raise Failed("redis-server does not start") from None
+                time.sleep(0.05)
+
+    def __exit__(self, *_):
+        self.p.terminate()
+        self.p.wait()
+
+    def ask(self, *words):
+        """One command whose reply is a line or one string."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.path)
+            s.sendall(" ".join(words).encode() + b"\r\n")
+            f = s.makefile("rb")
+            head = f.readline().decode().strip()
+            if head.startswith("$"):
+                return f.read(int(head[1:])).decode()
+            return head
+
+    def counts(self):
+        """(commands by name, bytes in and out)"""
+        commands, moved = {}, 0
+        for line in self.ask("INFO", "commandstats").split():
+            if line.startswith("cmdstat_"):
+                name, values = line[8:].split(":")
+                commands[name] = int(values.split(",")[0].split("=")[1])
+        for line in self.ask("INFO", "stats").split():
+            if line.startswith(("total_net_input_bytes:",
+                                "total_net_output_bytes:")):
+                moved += int(line.split(":")[1])
+        return commands, moved
 
 
 class Watch:

@@ -1,7 +1,8 @@
 /*
- * A service to measure: greets, takes DataStreams, gives DataStreams. Listens
- * or polls, prints where it can be reached, and runs until its standard
- * input ends.
+ * A service to measure: greets, counts, takes DataStreams, gives DataStreams.
+ * Listens or polls, prints where it can be reached, and runs until its standard
+ * input ends. At each line there it prints one JSON object: the numbers that it
+ * was called with, and, with --numbered, why it could not poll.
  */
 #include <event2/event.h>
 #include <getopt.h>
@@ -12,8 +13,11 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "tally.h"
 
 static struct halibut_runtime *runtime;
+static struct numbers called;
+static struct texts poll_failures;
 
 static void say_hello(void *arg, struct halibut_request *req)
 {
@@ -24,6 +28,22 @@ static void say_hello(void *arg, struct halibut_request *req)
 	snprintf(json, sizeof(json), "\"%s...\"", name);
 	halibut_reply_json(req, json, NULL, 0, NULL);
 	free(name);
+}
+
+/* Each number is to come once. */
+static void count(void *arg, struct halibut_request *req)
+{
+	char json[32];
+	int64_t n;
+
+	(void)arg;
+	if (!halibut_request_argument_int(req, 0, &n) ||
+	    !numbers_add(&called, n)) {
+		halibut_reply_error(req, "which number?", NULL);
+		return;
+	}
+	snprintf(json, sizeof(json), "%lld", (long long)n + 1);
+	halibut_reply_json(req, json, NULL, 0, NULL);
 }
 
 static void count_bytes(void *arg, struct halibut_request *req)
@@ -67,11 +87,18 @@ static void give_bytes(void *arg, struct halibut_request *req)
 static void on_input(evutil_socket_t fd, short what, void *arg)
 {
 	char c[64];
+	ssize_t n = read((int)fd, c, sizeof(c));
+	json_t *j;
 
 	(void)what;
 	(void)arg;
-	if (read((int)fd, c, sizeof(c)) <= 0)
+	if (n <= 0)
 		halibut_runtime_stop(runtime);
+	if (n <= 0 || memchr(c, '\n', (size_t)n) == NULL)
+		return;
+	j = numbers_json(&called);
+	json_object_set_new(j, "poll_failures", texts_json(&poll_failures));
+	print_json(j);
 }
 
 static void start_polling(const char *url, const char *thumbprint,
@@ -87,6 +114,20 @@ static void start_polling(const char *url, const char *thumbprint,
 	halibut_endpoint_free(&server);
 }
 
+static void on_log(void *arg, int level, const char *line)
+{
+	const char *end = strstr(line, ". Retrying in ");
+	char text[512];
+
+	(void)arg;
+	if (end != NULL) {
+		snprintf(text, sizeof(text), "%.*s", (int)(end - line), line);
+		texts_add(&poll_failures, text);
+	} else if (level <= 1) {
+		fprintf(stderr, "%s\n", line);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -96,14 +137,15 @@ int main(int argc, char **argv)
 		{"poll", required_argument, NULL, 'p'},
 		{"subscription", required_argument, NULL, 's'},
 		{"connections", required_argument, NULL, 'n'},
+		{"numbered", no_argument, NULL, 'N'},
 		{NULL, 0, NULL, 0},
 	};
-	const char *cert = NULL, *poll_url = NULL, *trusted = NULL;
+	const char *cert = NULL, *trusted = NULL, *polled[8];
 	const char *subscription = "poll://sq-bench/";
 	struct halibut_error err = {0};
 	struct event *input;
-	unsigned connections = 1;
-	bool listens = false;
+	unsigned connections = 1, n_polled = 0;
+	bool listens = false, numbered = false;
 	uint16_t port = 0;
 	char *pem;
 	int opt;
@@ -113,30 +155,36 @@ int main(int argc, char **argv)
 		case 'c': cert = optarg; break;
 		case 't': trusted = optarg; break;
 		case 'l': listens = true; break;
-		case 'p': poll_url = optarg; break;
+		case 'p':
+			if (n_polled == sizeof(polled) / sizeof(polled[0]))
+				die("polls no more servers than that");
+			polled[n_polled++] = optarg;
+			break;
 		case 's': subscription = optarg; break;
 		case 'n':
 			connections = (unsigned)number("connections", optarg);
 			break;
+		case 'N': numbered = true; break;
 		default: return 2;
 		}
 	}
-	if (cert == NULL || trusted == NULL || listens == (poll_url != NULL))
+	if (cert == NULL || trusted == NULL || listens == (n_polled > 0))
 		die("needs --cert, --trust, and --listen or --poll");
-	halibut_set_log(NULL, NULL, 1);
+	halibut_set_log(numbered ? on_log : NULL, NULL, numbered ? 3 : 1);
 	pem = read_text(cert);
 	if (halibut_runtime_new(&runtime, NULL, pem, NULL, &err) != 0)
 		die("%s", err.message);
 	free(pem);
 	halibut_trust_add(runtime, trusted);
 	halibut_service_add(runtime, "IEcho", "SayHello", say_hello, NULL);
+	halibut_service_add(runtime, "IEcho", "Count", count, NULL);
 	halibut_service_add(runtime, "IEcho", "CountBytes", count_bytes, NULL);
 	halibut_service_add(runtime, "IEcho", "GiveBytes", give_bytes, NULL);
 	if (listens &&
 	    halibut_listen(runtime, "127.0.0.1", 0, &port, &err) != 0)
 		die("%s", err.message);
-	if (poll_url != NULL)
-		start_polling(poll_url, trusted, subscription, connections);
+	for (unsigned i = 0; i < n_polled; i++)
+		start_polling(polled[i], trusted, subscription, connections);
 	input = event_new(halibut_runtime_base(runtime), STDIN_FILENO,
 	                  EV_READ | EV_PERSIST, on_input, NULL);
 	event_add(input, NULL);

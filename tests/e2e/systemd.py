@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 
+import handed_over
 from gateway import BUILD, PATIENCE, Client, Node, ctl, main, until
 
 
@@ -34,20 +35,9 @@ class Service(Node):
         if not self.listeners:
             return subprocess.Popen(halibutd, stdin=subprocess.DEVNULL,
                                     stdout=log, stderr=log, env=env)
-        env["LISTEN_FDS"] = str(len(self.listeners))
-        # The shell's pid is the one that exec keeps. Descriptors from 3 on
-        # are copied from where nothing of Python's is in the way.
-        high = [os.dup2(s.fileno(), 200 + i)
-                for i, s in enumerate(self.listeners)]
-        moves = " ".join(f"{3 + i}<&{fd} {fd}<&-"
-                         for i, fd in enumerate(high))
-        process = subprocess.Popen(
-            ["bash", "-c", f'LISTEN_PID=$$ exec "$@" {moves}', "sh",
-             *halibutd], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=env, pass_fds=high)
-        for fd in high:
-            os.close(fd)
-        return process
+        return handed_over.popen(halibutd, self.listeners, env,
+                                 stdin=subprocess.DEVNULL, stdout=log,
+                                 stderr=log)
 
     def hear(self, field):
         """Waits for a message with that field and returns it."""

@@ -19,6 +19,7 @@ import threading
 import time
 
 import gateway as g
+import handed_over
 from cluster_nodes import Cluster, Proxy, has_redis
 from gateway import Certificate, Client, Closed, Node, Poller, ctl, until
 
@@ -373,15 +374,9 @@ class Inherited(Node):
         if not hasattr(self, "listener"):
             self.listener = socket.create_server(("127.0.0.1", 0),
                                                  backlog=4096)
-        fd = self.listener.fileno()
-        as_third = "" if fd == 3 else f"3<&{fd} {fd}<&-"
-
-        # The child alone knows its number: through a shell.
-        return subprocess.Popen(
-            ["/bin/bash", "-c", f'LISTEN_PID=$$ exec "$@" {as_third}', "sh",
-             os.path.join(g.BUILD, "halibutd"), "-c", self.conf],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            pass_fds=(fd,), env={**os.environ, "LISTEN_FDS": "1"})
+        return handed_over.popen(
+            [os.path.join(g.BUILD, "halibutd"), "-c", self.conf],
+            [self.listener], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def restart(self):
         self.process.send_signal(signal.SIGTERM)
