@@ -212,6 +212,33 @@ void hbt_poll_fini(struct hbt_poll *p)
 	memset(p, 0, sizeof(*p));
 }
 
+void hbt_identity_fields_put(struct hbt_wr *w,
+                             const struct hbt_identity_fields *f)
+{
+	hbt_wr_cstr(w, f->name);
+	hbt_wr_cstr(w, f->certificate_pem);
+	hbt_wr_cstr(w, f->key_pem);
+	hbt_wr_cstr(w, f->server_names);
+}
+
+void hbt_identity_fields_get(struct hbt_rd *r, struct hbt_identity_fields *f)
+{
+	memset(f, 0, sizeof(*f));
+	f->name = hbt_field_needed(r);
+	f->certificate_pem = hbt_field_needed(r);
+	f->key_pem = hbt_field_needed(r);
+	f->server_names = hbt_field_cstr(r);
+}
+
+void hbt_identity_fields_fini(struct hbt_identity_fields *f)
+{
+	free(f->name);
+	free(f->certificate_pem);
+	free_secret(&f->key_pem);
+	free(f->server_names);
+	memset(f, 0, sizeof(*f));
+}
+
 void hbt_settings_put(struct hbt_wr *w, const struct hbt_settings *s)
 {
 	hbt_wr_u32(w, s->index);
@@ -228,14 +255,8 @@ void hbt_settings_put(struct hbt_wr *w, const struct hbt_settings *s)
 	hbt_wr_u32(w, s->source_prefix_ipv6);
 	hbt_wr_cstr(w, s->unlimited_sources);
 	hbt_wr_u32(w, (uint32_t)s->n_identities);
-	for (size_t i = 0; i < s->n_identities; i++) {
-		const struct hbt_identity_fields *one = &s->identities[i];
-
-		hbt_wr_cstr(w, one->name);
-		hbt_wr_cstr(w, one->certificate_pem);
-		hbt_wr_cstr(w, one->key_pem);
-		hbt_wr_cstr(w, one->server_names);
-	}
+	for (size_t i = 0; i < s->n_identities; i++)
+		hbt_identity_fields_put(w, &s->identities[i]);
 }
 
 static void get_identities(struct hbt_rd *r, struct hbt_settings *s)
@@ -251,15 +272,8 @@ static void get_identities(struct hbt_rd *r, struct hbt_settings *s)
 		hbt_field_fail(r);
 		return;
 	}
-	for (; s->n_identities < n; s->n_identities++) {
-		struct hbt_identity_fields *one =
-			&s->identities[s->n_identities];
-
-		one->name = hbt_field_needed(r);
-		one->certificate_pem = hbt_field_needed(r);
-		one->key_pem = hbt_field_needed(r);
-		one->server_names = hbt_field_cstr(r);
-	}
+	for (; s->n_identities < n; s->n_identities++)
+		hbt_identity_fields_get(r, &s->identities[s->n_identities]);
 }
 
 void hbt_settings_get(struct hbt_rd *r, struct hbt_settings *s)
@@ -290,12 +304,8 @@ void hbt_settings_fini(struct hbt_settings *s)
 	free(s->friendly_headers);
 	free(s->spool_directory);
 	free(s->unlimited_sources);
-	for (size_t i = 0; i < s->n_identities; i++) {
-		free(s->identities[i].name);
-		free(s->identities[i].certificate_pem);
-		free_secret(&s->identities[i].key_pem);
-		free(s->identities[i].server_names);
-	}
+	for (size_t i = 0; i < s->n_identities; i++)
+		hbt_identity_fields_fini(&s->identities[i]);
 	free(s->identities);
 	memset(s, 0, sizeof(*s));
 }

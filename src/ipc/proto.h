@@ -46,6 +46,10 @@ enum hbt_ipc_type {
 	HBT_IPC_STOP,      /* u8 enum hbt_stop, u32 spread in ms. Then exit 0 */
 	HBT_IPC_PING,      /* worker answers PONG with the id */
 	HBT_IPC_LOG,       /* see ipc/log_order.h; fd: the new standard error */
+	/* struct hbt_identity_fields: one more certificate, of which CONN and
+	 * CALL may speak from now on. Until new workers know it, those that
+	 * serve have to. */
+	HBT_IPC_IDENTITY,
 
 	/* Connection worker -> master. */
 	HBT_IPC_SUBSCRIBE = 50, /* id: connection. str uri, str thumbprint, str
@@ -264,6 +268,10 @@ struct hbt_identity_fields {
 	char *server_names; /* patterns, lines with \n between; NULL: none */
 };
 #define HBT_MAX_IDENTITIES 64
+void hbt_identity_fields_put(struct hbt_wr *w,
+                             const struct hbt_identity_fields *f);
+void hbt_identity_fields_get(struct hbt_rd *r, struct hbt_identity_fields *f);
+void hbt_identity_fields_fini(struct hbt_identity_fields *f); /* wipes */
 
 /* All that a worker knows of the configuration. */
 struct hbt_settings {

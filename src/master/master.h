@@ -145,6 +145,10 @@ void hbt_provision_lists(struct hbt_master *m);
 void hbt_provision_status(struct hbt_master *m);
 /* Whom to trust alone. */
 void hbt_provision_trust(struct hbt_master *m);
+/* The workers that serve until newer ones are ready hear of identities that
+ * were not there before. */
+void hbt_provision_identities(struct hbt_master *m,
+                              const struct hbt_credentials *before);
 /* How to log; with our standard error when that is another file now. */
 void hbt_provision_logs(struct hbt_master *m, bool with_file);
 

@@ -294,6 +294,40 @@ void hbt_provision_status(struct hbt_master *m)
 		hbt_status_port_provision(m->status_port, link);
 }
 
+static const struct hbt_identity_fields *
+find_identity(const struct hbt_credentials *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_others; i++)
+		if (strcmp(c->others[i].fields.name, name) == 0)
+			return &c->others[i].fields;
+	return NULL;
+}
+
+/* One that has another certificate now is the old one there to the end. */
+void hbt_provision_identities(struct hbt_master *m,
+                              const struct hbt_credentials *before)
+{
+	struct hbt_worker *w;
+	struct hbt_wr wr;
+
+	for (size_t i = 0; i < m->credentials.n_others; i++) {
+		const struct hbt_identity_fields *f =
+			&m->credentials.others[i].fields;
+
+		if (find_identity(before, f->name) != NULL)
+			continue;
+		for (size_t k = 0; (w = hbt_workers_at(m->workers, k)) != NULL;
+		     k++) {
+			if (w->link.kind != HBT_PEER_CONNECTION_WORKER ||
+			    w->state != WORKER_READY)
+				continue;
+			hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
+			hbt_identity_fields_put(&wr, f);
+			tell(w, HBT_IPC_IDENTITY, &wr);
+		}
+	}
+}
+
 /* Those that finish their calls, too: what they hold may be of a peer that is
  * not trusted any more. */
 void hbt_provision_trust(struct hbt_master *m)

@@ -191,6 +191,7 @@ static void commit(struct hbt_master *m, struct fresh *f)
 		tell_restart(NULL, "What the queue worker is told (limits, "
 		                   "spool_directory, worker_directory)");
 	exchange(m, f);
+	hbt_provision_identities(m, &f->credentials);
 	if (f->plan != NULL)
 		hbt_listeners_adopt(m->listeners, &f->plan);
 	hbt_workers_identify(m->workers, &m->identity);

@@ -18,12 +18,12 @@ def reload(node):
     assert done.returncode == 0, done.stderr
 
 
-def shown(port, name=None):
+def shown(port, name=None, host="127.0.0.1"):
     """The thumbprint of what a gateway shows to who dials it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), g.PATIENCE) as raw:
+    with socket.create_connection((host, port), g.PATIENCE) as raw:
         with context.wrap_socket(raw, server_hostname=name) as tls:
             return hashlib.sha1(tls.getpeercert(True)).hexdigest().upper()
 
@@ -46,13 +46,7 @@ def test_an_address_of_its_own_shows_the_old_one():
                                                          "[::1]:0"))
     new_port, old_port = ports(node)
     assert shown(new_port) == thumbprint("gateway")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with socket.create_connection(("::1", old_port), g.PATIENCE) as raw:
-        with context.wrap_socket(raw) as tls:
-            assert hashlib.sha1(tls.getpeercert(True)).hexdigest().upper() \
-                == thumbprint("old")
+    assert shown(old_port, host="::1") == thumbprint("old")
     node.stop()
 
 
@@ -165,6 +159,50 @@ def test_a_rotation_from_the_first_step_to_the_last():
     until(lambda: shown(node.port, "old.example.com") == thumbprint("next"),
           "the new one alone")
     node.stop()
+
+
+def hold_new_workers(node):
+    """Connection workers that start from now on wait for the file that this
+    returns."""
+    program = os.path.join(node.libexec, "halibut-connection-worker")
+    go = os.path.join(node.dir, "go")
+    real = os.readlink(program)
+    os.remove(program)
+    with open(program, "w") as f:
+        f.write("#!/bin/sh\n"
+                f"while [ ! -e {go} ]; do sleep 0.05; done\nexec {real}\n")
+    os.chmod(program, 0o755)
+    return go
+
+
+def test_a_new_one_serves_before_the_workers_that_it_came_with_do():
+    behind = service(("next",))
+    url = f"https://127.0.0.1:{behind.port}"
+    node = Node()
+    before = node.worker_pids()
+    go = hold_new_workers(node)
+    node.write_conf(f'endpoint "{url}" {{\n identity = "next"\n'
+                    f' thumbprint = "{behind.certificate.thumbprint}"\n}}\n'
+                    'identity "next" {\n certificate = '
+                    f'"{Certificate.get("next").path}"\n'
+                    ' server_names = {"next.example.com"}\n'
+                    ' listen = {"[::1]:0"}\n}\n')
+    reload(node)
+    states = {w["pid"]: w["state"] for w in node.status()["workers"]
+              if w["kind"] == "connection"}
+    assert len(states) == 2 * len(before), states
+    assert all((s == "ready") == (pid in before)
+               for pid, s in states.items()), states
+    hello(node, url)
+    assert shown(node.port, "next.example.com") == thumbprint("next")
+    assert shown(node.port) == thumbprint("gateway")
+    assert shown(ports(node)[1], host="::1") == thumbprint("next")
+    open(go, "w").close()
+    until(lambda: not set(before) & set(node.worker_pids()),
+          "new workers serve")
+    hello(node, url)
+    node.stop()
+    behind.stop()
 
 
 def test_mistakes_are_told():

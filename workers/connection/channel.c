@@ -53,6 +53,15 @@ static int add_names(struct hbt_tls *tls, char *patterns, struct hbt_tls *other)
 	return rc;
 }
 
+static int make_identity(struct worker *w, struct hbt_tls **tls,
+                         struct hbt_identity_fields *one,
+                         struct halibut_error *err)
+{
+	int rc = hbt_tls_new(tls, one->certificate_pem, one->key_pem, err);
+
+	return rc != 0 ? rc : add_names(w->tls, one->server_names, *tls);
+}
+
 /* All of ours. Who is shown which: by the address it came in at, else by the
  * name that it asks for. */
 static int make_certificates(struct worker *w, struct halibut_error *err)
@@ -63,15 +72,9 @@ static int make_certificates(struct worker *w, struct halibut_error *err)
 	w->identities = calloc(s->n_identities + 1, sizeof(*w->identities));
 	if (w->identities == NULL)
 		rc = HALIBUT_ENOMEM;
-	for (size_t i = 0; rc == 0 && i < s->n_identities; i++) {
-		struct hbt_identity_fields *one = &s->identities[i];
-
-		rc = hbt_tls_new(&w->identities[i], one->certificate_pem,
-		                 one->key_pem, err);
-		if (rc == 0)
-			rc = add_names(w->tls, one->server_names,
-			               w->identities[i]);
-	}
+	for (size_t i = 0; rc == 0 && i < s->n_identities; i++)
+		rc = make_identity(w, &w->identities[i], &s->identities[i],
+		                   err);
 	forget_keys(s);
 	return rc;
 }
@@ -109,6 +112,52 @@ static int open_accounts(struct worker *w)
 	                                        &w->sources)) == NULL)
 		rc = HALIBUT_ENOMEM;
 	return rc;
+}
+
+/* Room for one more; what there is stays where its owner finds it. */
+static int make_room(struct worker *w)
+{
+	struct hbt_settings *s = &w->settings;
+	size_t n = s->n_identities + 1;
+	struct hbt_identity_fields *fields;
+	struct hbt_tls **tls;
+
+	tls = reallocarray(w->identities, n + 1, sizeof(*tls));
+	if (tls == NULL)
+		return HALIBUT_ENOMEM;
+	w->identities = tls;
+	tls[n - 1] = NULL;
+	fields = reallocarray(s->identities, n, sizeof(*fields));
+	if (fields == NULL)
+		return HALIBUT_ENOMEM;
+	s->identities = fields;
+	return 0;
+}
+
+/* One that came with a reload: calls and connections may want it at once. */
+static void on_identity(struct worker *w, struct hbt_rd *r)
+{
+	struct hbt_settings *s = &w->settings;
+	struct hbt_identity_fields one;
+	struct halibut_error err = {0};
+	size_t i = s->n_identities;
+	int rc;
+
+	hbt_identity_fields_get(r, &one);
+	rc = hbt_rd_finish(r);
+	if (rc == 0 && worker_identity(w, one.name) == NULL &&
+	    (rc = make_room(w)) == 0 &&
+	    (rc = make_identity(w, &w->identities[i], &one, &err)) == 0) {
+		forget_key(&one.key_pem);
+		s->identities[s->n_identities++] = one;
+		memset(&one, 0, sizeof(one));
+	}
+	if (rc != 0)
+		log_error("identity \"%s\" is not known here: %s",
+		          one.name ? one.name : "?",
+		          err.message ? err.message : halibut_strerror(rc));
+	hbt_identity_fields_fini(&one);
+	halibut_error_clear(&err);
 }
 
 static int apply_settings(struct worker *w, struct halibut_error *err)
@@ -262,6 +311,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		break;
 	case HBT_IPC_ROWS_ASK:
 		rows_ask(w, msg);
+		break;
+	case HBT_IPC_IDENTITY:
+		on_identity(w, &r);
 		break;
 	case HBT_IPC_CLOSE:
 		close_by_order(w, msg);

@@ -185,6 +185,29 @@ static void a_program_comes_back(void **state)
 	                        hbt_program_fini);
 }
 
+static void an_identity_comes_back(void **state)
+{
+	const struct hbt_identity_fields in = {mutable("new"), mutable("d"),
+	                                       mutable("l"), mutable("a\nb")};
+	struct hbt_identity_fields out;
+	struct hbt_rd r;
+
+	(void)state;
+	hbt_identity_fields_put(&w, &in);
+	r = written();
+	hbt_identity_fields_get(&r, &out);
+	assert_int_equal(hbt_rd_finish(&r), HALIBUT_OK);
+	assert_string_equal(out.name, "new");
+	assert_string_equal(out.certificate_pem, "d");
+	assert_string_equal(out.key_pem, "l");
+	assert_string_equal(out.server_names, "a\nb");
+	hbt_identity_fields_fini(&out);
+	assert_null(out.key_pem);
+	assert_no_prefix_passes(struct hbt_identity_fields,
+	                        hbt_identity_fields_get,
+	                        hbt_identity_fields_fini);
+}
+
 static void settings_come_back(void **state)
 {
 	struct hbt_identity_fields identities[] = {
@@ -497,6 +520,7 @@ int main(void)
 		TEST(a_string_with_a_nul_is_not_an_absent_one),
 		TEST(a_poll_comes_back),
 		TEST(a_program_comes_back),
+		TEST(an_identity_comes_back),
 		TEST(settings_come_back),
 		TEST(no_limit_is_forgotten),
 		TEST(counters_come_back),
