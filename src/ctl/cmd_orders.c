@@ -21,9 +21,10 @@ static const char drain_help[] =
 	"Usage: halibutctl drain [OPTION...]\n"
 	"\n"
 	"Makes the gateway take nothing new and finish what there is, without\n"
-	"ending: it is not ready for balancers, refuses connections, and closes\n"
-	"idle polling connections one after the other. halibutctl status shows\n"
-	"what is left. halibutctl undrain brings it back.\n"
+	"ending: it is not ready for balancers and, after stop_delay, refuses\n"
+	"connections and closes idle polling connections one after the other.\n"
+	"halibutctl status shows what is left. halibutctl undrain brings it\n"
+	"back.\n"
 	"  --timeout TIME  how long to wait for the answer (1min)\n"
 	"  --json          print an object\n"
 	HBT_CTL_GATEWAY_HELP

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/timespan.h"
 #include "master/audit.h"
+#include "master/config_units.h"
 #include "master/master.h"
 #include "master/systemd.h"
 
@@ -76,14 +77,14 @@ static bool is_first_stage_over(const struct hbt_master *m)
  * for its own polling services. */
 static bool has_settled(const struct hbt_master *m)
 {
-	return m->share == NULL || m->state == MASTER_RUNNING ||
+	return m->share == NULL || m->state <= MASTER_RETREATING ||
 	       hbt_share_settle(m->share);
 }
 
 static void end_polling(struct hbt_master *m)
 {
-	enum hbt_stop how = m->state == MASTER_RUNNING ? HBT_STOP_HANDOVER
-	                                               : HBT_STOP_ALL;
+	enum hbt_stop how = m->state <= MASTER_RETREATING ? HBT_STOP_HANDOVER
+	                                                  : HBT_STOP_ALL;
 	struct hbt_worker *w;
 
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
@@ -186,7 +187,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			stop_queues(m);
 	} else if (m->state == MASTER_DRAINING && !m->queues_stopped) {
 		stop_queues(m); /* there was no worker to wait for */
-	} else if (m->state == MASTER_RUNNING) {
+	} else if (m->state <= MASTER_RETREATING) {
 		event_del(m->drain_timer);
 	}
 	answer_unserved(m);
@@ -238,6 +239,9 @@ static void begin_draining(struct hbt_master *m)
 	on_tick(-1, 0, m);
 }
 
+static int withdraw(struct hbt_master *m, const char *who);
+static void give_drain_up(struct hbt_master *m);
+
 static void on_delay_over(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_master *m = arg;
@@ -246,6 +250,9 @@ static void on_delay_over(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (m->state == MASTER_LEAVING)
 		begin_draining(m);
+	else if (m->state == MASTER_RETREATING &&
+	         withdraw(m, "stop_delay is over") != HALIBUT_OK)
+		give_drain_up(m);
 }
 
 static void stop_at_once(struct hbt_master *m, const char *why)
@@ -294,7 +301,8 @@ void hbt_master_stop(struct hbt_master *m, const char *why,
                      enum hbt_master_haste haste)
 {
 	const struct timeval delay = span(m->cfg->stop_delay_ms);
-	bool was_serving = m->state == MASTER_RUNNING;
+	bool was_serving = m->state <= MASTER_RETREATING;
+	bool is_delayed = m->state == MASTER_RETREATING;
 
 	if (haste == STOP_PATIENTLY && m->state >= MASTER_LEAVING) {
 		lift_deadline(m, why);
@@ -315,33 +323,23 @@ void hbt_master_stop(struct hbt_master *m, const char *why,
 		stop_at_once(m, "out of memory");
 	else if (!was_serving || m->cfg->stop_delay_ms == 0)
 		begin_draining(m);
-	else
+	else if (!is_delayed) /* else balancers know already */
 		event_add(m->delay_timer, &delay);
 }
 
 /* For a while */
 
-int hbt_master_drain(struct hbt_master *m, const char *who,
-                     struct halibut_error *err)
+/* Takes no connections any more. */
+static int withdraw(struct hbt_master *m, const char *who)
 {
-	int rc;
+	int rc = start_ticking(m) == 0
+	                 ? hbt_workers_renew(m->workers,
+	                                     HBT_PEER_CONNECTION_WORKER,
+	                                     hbt_master_count_workers(m->cfg))
+	                 : HALIBUT_ENOMEM;
 
-	if (m->state > MASTER_DRAINED)
-		return hbt_error_set(err, HALIBUT_ESHUTDOWN,
-		                     "the gateway is stopping");
-	if (m->state == MASTER_DRAINED)
-		return HALIBUT_OK;
-	rc = start_ticking(m) == 0
-	             ? hbt_workers_renew(m->workers, HBT_PEER_CONNECTION_WORKER,
-	                                 hbt_master_count_workers(m->cfg))
-	             : HALIBUT_ENOMEM;
 	if (rc != HALIBUT_OK)
-		return hbt_error_set(err, rc,
-		                     "no new workers can be started beside "
-		                     "those that have to finish: %s",
-		                     halibut_strerror(rc));
-	hbt_audit(LOG_ABOUT(.event = "drain", .peer = who),
-	          "%s: the gateway is drained", who);
+		return rc;
 	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "drained", .reason = who),
 	          "%s: taking no connections any more, finishing what there is",
 	          who);
@@ -353,18 +351,72 @@ int hbt_master_drain(struct hbt_master *m, const char *who,
 	return HALIBUT_OK;
 }
 
+/* It was possible when the order came. */
+static void give_drain_up(struct hbt_master *m)
+{
+	log_event(HBT_LOG_ERROR, LOG_ABOUT(.event = "drain_given_up"),
+	          "not drained, serving on: no new workers can be started "
+	          "beside those that have to finish");
+	m->state = MASTER_RUNNING;
+	hbt_systemd_notify("STATUS=serving");
+}
+
+/* For stop_delay all goes on as ever, as when it stops. */
+static void begin_retreat(struct hbt_master *m, const char *who)
+{
+	const struct timeval delay = span(m->cfg->stop_delay_ms);
+	char text[32];
+
+	hbt_format_duration(m->cfg->stop_delay_ms, text);
+	log_event(HBT_LOG_INFO,
+	          LOG_ABOUT(.event = "drain_begins", .reason = who),
+	          "%s: not ready any more, drained in %s", who, text);
+	m->state = MASTER_RETREATING;
+	event_add(m->delay_timer, &delay);
+	hbt_systemd_notify("STATUS=about to be drained");
+}
+
+int hbt_master_drain(struct hbt_master *m, const char *who,
+                     struct halibut_error *err)
+{
+	bool at_once = m->cfg->stop_delay_ms == 0;
+	int rc = HALIBUT_OK;
+
+	if (m->state > MASTER_DRAINED)
+		return hbt_error_set(err, HALIBUT_ESHUTDOWN,
+		                     "the gateway is stopping");
+	if (m->state != MASTER_RUNNING)
+		return HALIBUT_OK;
+	if (at_once)
+		rc = withdraw(m, who);
+	else if (hbt_workers_room(m->workers) <
+	         hbt_master_count_workers(m->cfg))
+		rc = HALIBUT_ELIMIT;
+	if (rc != HALIBUT_OK)
+		return hbt_error_set(err, rc,
+		                     "no new workers can be started beside "
+		                     "those that have to finish: %s",
+		                     halibut_strerror(rc));
+	hbt_audit(LOG_ABOUT(.event = "drain", .peer = who),
+	          "%s: the gateway is drained", who);
+	if (!at_once)
+		begin_retreat(m, who);
+	return HALIBUT_OK;
+}
+
 int hbt_master_undrain(struct hbt_master *m, const char *who,
                        struct halibut_error *err)
 {
-	int rc;
+	int rc = HALIBUT_OK;
 
 	if (m->state > MASTER_DRAINED)
 		return hbt_error_set(err, HALIBUT_ESHUTDOWN,
 		                     "the gateway is stopping");
 	if (m->state == MASTER_RUNNING)
 		return HALIBUT_OK;
-	rc = hbt_listeners_welcome(m->listeners, err);
-	if (rc != HALIBUT_OK)
+	event_del(m->delay_timer);
+	if (m->state == MASTER_DRAINED &&
+	    (rc = hbt_listeners_welcome(m->listeners, err)) != HALIBUT_OK)
 		return rc;
 	hbt_audit(LOG_ABOUT(.event = "undrain", .peer = who),
 	          "%s: the gateway serves again", who);

@@ -26,6 +26,7 @@
 
 enum hbt_master_state {
 	MASTER_RUNNING,
+	MASTER_RETREATING, /* by order: still serves, is no longer ready */
 	MASTER_DRAINED,  /* by order: takes nothing new, until undrained */
 	MASTER_LEAVING,  /* told to stop, still serves, is no longer ready */
 	MASTER_DRAINING, /* connection and queue workers finish their calls */

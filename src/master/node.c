@@ -245,7 +245,8 @@ static json_t *call_time(const struct hbt_master *m)
 static void add_identity(json_t *o, const struct hbt_master *m)
 {
 	static const char *const states[] = {
-		[MASTER_RUNNING] = "running",   [MASTER_DRAINED] = "drained",
+		[MASTER_RUNNING] = "running", [MASTER_RETREATING] = "leaving",
+		[MASTER_DRAINED] = "drained",
 		[MASTER_LEAVING] = "leaving",   [MASTER_DRAINING] = "draining",
 		[MASTER_CLOSING] = "closing",   [MASTER_STOPPED] = "stopped",
 	};

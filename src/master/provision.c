@@ -205,7 +205,7 @@ static void send_polls(struct hbt_master *m, struct hbt_worker *w)
 	struct hbt_wr wr, list;
 
 	hbt_wr_init(&list, HBT_IPC_MAX_BODY);
-	for (size_t i = 0; m->state == MASTER_RUNNING && i < m->cfg->n_polls;
+	for (size_t i = 0; m->state <= MASTER_RETREATING && i < m->cfg->n_polls;
 	     i++) {
 		struct hbt_poll p = m->cfg->polls[i];
 

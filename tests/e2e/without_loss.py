@@ -450,6 +450,42 @@ def test_it_serves_for_a_while_though_it_is_not_ready():
     assert node.process.wait(g.PATIENCE) == 0
 
 
+def test_drained_it_serves_for_a_while_though_it_is_not_ready():
+    """A drain takes effect when balancers have had time to notice."""
+    node = Node("stop_delay = 3s\ndrain_spread = 0s\n")
+    Poller(node, "poll://a/").serve(lambda r, s: "hello")
+    node.wait_idle_poller("poll://a/")
+    ctl("drain", "--socket", node.control, check=True)
+    assert node.status()["state"] == "leaving"
+    reply, _ = Client(node).call("poll://a/", "IAny", "Echo", "x")
+    assert reply["result"] == "hello", reply
+    until(lambda: node.status()["state"] == "drained", "it is drained")
+    try:
+        Client(node)
+        raise AssertionError("a drained node takes connections")
+    except BROKEN as e:
+        assert not isinstance(e, AssertionError), e
+    ctl("undrain", "--socket", node.control, check=True)
+    Client(node).close()
+    assert node.stop() == 0
+
+
+def test_a_drain_that_is_taken_back_in_time_changes_nothing():
+    node = Node("stop_delay = 1h\n")
+    p = Poller(node, "poll://a/")
+    p.serve(lambda r, s: "hello")
+    node.wait_idle_poller("poll://a/")
+    before = connection_pids(node)
+    ctl("drain", "--socket", node.control, check=True)
+    ctl("undrain", "--socket", node.control, check=True)
+    assert node.status()["state"] == "running"
+    reply, _ = Client(node).call("poll://a/", "IAny", "Echo", "x")
+    assert reply["result"] == "hello", reply
+    assert connection_pids(node) == before
+    ctl("drain", "--socket", node.control, check=True)
+    assert node.stop(signal.SIGINT) == 0
+
+
 if __name__ == "__main__":
     g.main([v for k, v in list(globals().items()) if k.startswith("test_")
             and (has_redis() or "redis" not in k)])
