@@ -51,6 +51,7 @@ struct hbt_accepted {
 	void *owner_data;
 	char thumbprint[HBT_THUMBPRINT_TEXT];
 	int64_t ready_ms; /* when ready() was called last */
+	bool is_further; /* the owner's: its subscription has another here */
 	LIST_ENTRY(hbt_accepted) link; /* the owner's list */
 };
 

@@ -277,6 +277,27 @@ def test_what_waits_at_a_drained_node_is_served():
     assert node.stop() == 0
 
 
+def test_of_a_machine_with_several_connections_some_stay_for_a_while():
+    conf = "drain_spread = 1h\n"
+    node = Node(conf, workers=1)
+    others = [Poller(node, f"poll://other-{i}/") for i in range(10)]
+    # The last ones come first in the worker's list.
+    many = [Poller(node, "poll://many/") for _ in range(5)]
+    node.wait_idle_poller("poll://many/", len(many))
+    for p in many:
+        p.serve(lambda request, streams: "here")
+    node.write_conf(conf + "next_request_idle_timeout = 59s\n")
+    ctl("reload", "--socket", node.control, check=True)
+    for p in others:  # they have no other connection: no need to wait
+        assert p.at_eof()
+    until(lambda: node.subscription("poll://many/")["connections"] == 4,
+          "one of them was let go")
+    reply, _ = Client(node).call("poll://many/", "IAny", "Echo", "x")
+    assert reply["result"] == "here", reply
+    assert node.subscription("poll://many/")["connections"] == 4
+    assert node.stop() == 0
+
+
 def test_one_node_of_two_is_drained_and_comes_back():
     nodes = [Node('drain_spread = 500ms\nlog_level = "info"\n')
              for _ in range(2)]

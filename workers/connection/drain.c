@@ -5,9 +5,13 @@
  * still ask; then they end one after the other, because a fleet that was cut
  * off at one stroke comes back at one stroke: when they are idle, or, where
  * other workers go on bringing requests, instead of being offered again, since
- * they might always be busy. When nothing is left the master has the last word:
- * a call may be on its way to us.
+ * they might always be busy. Of a machine with several connections, some should
+ * be there while others are on their way to those workers. When nothing is left
+ * the master has the last word: a call may be on its way to us.
  */
+#include <stdlib.h>
+#include <uthash.h>
+
 #include "base/log.h"
 #include "base/timespan.h"
 #include "worker.h"
@@ -49,33 +53,70 @@ static bool is_idle_poller(const struct hbt_accepted *a, int64_t now)
 	       now - a->ready_ms >= REST_MS && !hbt_exchange_is_busy(a->ex);
 }
 
-static size_t count_pollers(const struct worker *w)
+struct seen {
+	const char *key;
+	UT_hash_handle hh;
+};
+
+/* Of each subscription the first is no further one; nor is any when memory is
+ * short. */
+static bool is_seen(struct seen **all, struct seen *room, const char *key)
 {
-	const struct hbt_accepted *a;
+	struct seen *s;
+
+	HASH_FIND_STR(*all, key, s);
+	if (s != NULL)
+		return true;
+	room->key = key;
+	HASH_ADD_KEYPTR(hh, *all, key, strlen(key), room);
+	return false;
+}
+
+static void count_pollers(struct worker *w)
+{
+	struct drain *d = &w->drain;
+	struct seen *all = NULL, *room;
+	struct hbt_accepted *a;
 	size_t n = 0;
 
 	LIST_FOREACH (a, &w->accepted, link)
-		n += is_poller(a);
-	return n;
+		n += is_poller(a) && !a->retired;
+	d->n_pollers = n;
+	d->n_further = d->pollers_ended = d->further_ended = 0;
+	room = calloc(n + 1, sizeof(*room));
+	n = 0;
+	LIST_FOREACH (a, &w->accepted, link) {
+		if (room == NULL || !is_poller(a) || a->retired)
+			continue;
+		a->is_further = is_seen(&all, &room[n++], a->key);
+		d->n_further += a->is_further;
+	}
+	HASH_CLEAR(hh, all);
+	free(room);
 }
 
-/* How many pollers may have ended by now. */
-static uint64_t pollers_due(const struct worker *w, int64_t now)
+static uint64_t share_due(const struct drain *d, uint64_t of, int64_t now)
 {
-	const struct drain *d = &w->drain;
 	uint64_t elapsed = (uint64_t)(now - d->pollers_since_ms);
-	uint64_t by_spread;
 
-	if (d->spread_ms == 0)
-		return UINT64_MAX;
-	by_spread = d->n_pollers * elapsed / (uint64_t)d->spread_ms;
-	elapsed = 1 + elapsed * LEAST_A_SECOND / 1000;
-	return by_spread > elapsed ? by_spread : elapsed;
+	return d->spread_ms == 0 ? UINT64_MAX
+	                         : of * elapsed / (uint64_t)d->spread_ms;
+}
+
+/* May one more poller end by now, and this one? */
+static bool is_due(const struct drain *d, const struct hbt_accepted *a,
+                   int64_t now)
+{
+	uint64_t elapsed = (uint64_t)(now - d->pollers_since_ms);
+
+	if (d->hands_over && a->is_further)
+		return d->further_ended < share_due(d, d->n_further, now);
+	return d->pollers_ended < share_due(d, d->n_pollers, now) ||
+	       d->pollers_ended < 1 + elapsed * LEAST_A_SECOND / 1000;
 }
 
 /* Returns whether it did something that takes time. */
-static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now,
-                       uint64_t due)
+static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now)
 {
 	struct drain *d = &w->drain;
 
@@ -90,8 +131,9 @@ static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now,
 	}
 	if (!d->everything || !is_poller(a))
 		return false;
-	if (!a->retired && d->pollers_ended < due) {
+	if (!a->retired && is_due(d, a, now)) {
 		d->pollers_ended++;
+		d->further_ended += a->is_further;
 		hbt_accepted_retire(a);
 	}
 	if (!a->retired || !is_idle_poller(a, now))
@@ -113,13 +155,12 @@ bool drain_poller(struct worker *w, struct hbt_accepted *a)
 /* True: there may be more to do right now. */
 static bool end_connections(struct worker *w, int64_t now)
 {
-	uint64_t due = w->drain.everything ? pollers_due(w, now) : 0;
 	struct hbt_accepted *a, *next;
 	int done = 0;
 
 	for (a = LIST_FIRST(&w->accepted); a != NULL; a = next) {
 		next = LIST_NEXT(a, link);
-		if (look_after(w, a, now, due) && ++done == BATCH)
+		if (look_after(w, a, now) && ++done == BATCH)
 			return true;
 	}
 	return false;
@@ -202,7 +243,7 @@ void drain_begin(struct worker *w, enum hbt_stop how, int64_t spread_ms)
 		d->everything = true;
 		d->spread_ms = spread_ms;
 		d->pollers_since_ms = now;
-		d->n_pollers = count_pollers(w);
+		count_pollers(w);
 	}
 	evtimer_add(d->timer, &at_once);
 }

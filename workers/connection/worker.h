@@ -42,7 +42,8 @@ struct drain { /* drain.c's */
 	bool hands_over; /* polling services end even if requests wait */
 	bool everything; /* polling services end, too, from then on: */
 	int64_t pollers_since_ms, spread_ms;
-	uint64_t n_pollers, pollers_ended;
+	/* further: beside another one of the same subscription */
+	uint64_t n_pollers, pollers_ended, n_further, further_ended;
 };
 
 struct worker {
