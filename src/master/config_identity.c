@@ -8,7 +8,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include "master/listen.h"
+#include "master/address.h"
 
 int hbt_identity_check_listen(const char *text, struct halibut_error *err)
 {
@@ -139,7 +139,7 @@ static bool is_bound_at(const char *listen, const char *address)
 	if (a.any)
 		return strcmp(strrchr(address, ':') + 1,
 		              port != NULL ? port + 1 : listen) == 0;
-	hbt_address_format((struct sockaddr *)&a.sa, text, sizeof(text));
+	hbt_sock_format((struct sockaddr *)&a.sa, text);
 	return strcmp(text, address) == 0;
 }
 

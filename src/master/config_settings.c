@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "master/address.h"
 #include "master/config_units.h"
-#include "master/listen.h"
 #include "master/logs.h"
 #include "base/source.h"
 #include "master/status_config.h"

@@ -1,286 +1,17 @@
-#include "master/listen.h"
+#include "master/listen_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include "base/log.h"
-#include "master/config_units.h"
 #include "master/systemd.h"
 
-#define TURN_ACCEPTS 64
 /* Descriptors that stay free for what the accepted connections need. */
 #define SPARE_DESCRIPTORS 64
-
-struct listener {
-	struct hbt_listeners *all;
-	int fd;
-	struct event *readable; /* NULL: closed for now, as is fd */
-	bool inherited;         /* systemd listens, too */
-	struct hbt_listen_address bound; /* of one that is our own */
-	bool only_v6;
-	char *text; /* as the setting has it; NULL: inherited */
-	char address[HBT_ADDRESS_TEXT];
-};
-
-struct hbt_listeners {
-	struct hbt_listen_ops ops;
-	struct listener **v;
-	size_t n;
-	struct event_base *base;
-	bool paused;
-	bool refusing;
-	bool reason_logged; /* the pause has a reason and was reported */
-	unsigned failures;  /* of accept, in a row */
-	uint64_t accepted;
-	struct event *retry;
-	int backlog;
-	int highest_fd;
-};
-
-void hbt_address_format(const struct sockaddr *sa, char *text, size_t size)
-{
-	const struct sockaddr_in *v4 = (const void *)sa;
-	const struct sockaddr_in6 *v6 = (const void *)sa;
-	char host[INET6_ADDRSTRLEN] = "?";
-
-	if (sa->sa_family == AF_INET) {
-		inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
-		snprintf(text, size, "%s:%u", host, ntohs(v4->sin_port));
-	} else if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-		inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host,
-		          sizeof(host));
-		snprintf(text, size, "%s:%u", host, ntohs(v6->sin6_port));
-	} else {
-		inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
-		snprintf(text, size, "[%s]:%u", host, ntohs(v6->sin6_port));
-	}
-}
-
-static bool digits_only(const char *text)
-{
-	return *text != '\0' && text[strspn(text, "0123456789")] == '\0';
-}
-
-static bool set_v4(struct hbt_listen_address *out, const char *host,
-                   uint16_t port)
-{
-	struct sockaddr_in *sa = (void *)&out->sa;
-
-	sa->sin_family = AF_INET;
-	sa->sin_port = htons(port);
-	out->len = sizeof(*sa);
-	return inet_pton(AF_INET, host, &sa->sin_addr) == 1;
-}
-
-static bool set_v6(struct hbt_listen_address *out, const char *host,
-                   uint16_t port)
-{
-	struct sockaddr_in6 *sa = (void *)&out->sa;
-
-	sa->sin6_family = AF_INET6;
-	sa->sin6_port = htons(port);
-	out->len = sizeof(*sa);
-	return inet_pton(AF_INET6, host, &sa->sin6_addr) == 1;
-}
-
-int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
-                     struct halibut_error *err)
-{
-	char with_star[32];
-	char *host;
-	uint16_t port;
-	int rc;
-
-	memset(out, 0, sizeof(*out));
-	if (digits_only(text) && strlen(text) < 20) {
-		snprintf(with_star, sizeof(with_star), "*:%s", text);
-		text = with_star;
-	}
-	rc = hbt_parse_host_port(text, 0, &host, &port, err);
-	if (rc != HALIBUT_OK)
-		return rc;
-	out->any = strcmp(host, "*") == 0;
-	if (!set_v6(out, out->any ? "::" : host, port) &&
-	    !set_v4(out, host, port))
-		rc = hbt_error_set(err, HALIBUT_EINVAL,
-		                   "\"%s\" is no numeric address; write it as "
-		                   "in \"10943\", \"192.0.2.1:10943\" or "
-		                   "\"[::1]:10943\"",
-		                   text);
-	free(host);
-	return rc;
-}
-
-/* Accepting */
-
-static void set_reading(struct hbt_listeners *ls, bool on)
-{
-	if (ls->refusing)
-		return;
-	for (size_t i = 0; i < ls->n; i++) {
-		if (on)
-			event_add(ls->v[i]->readable, NULL);
-		else
-			event_del(ls->v[i]->readable);
-	}
-}
-
-void hbt_listeners_pause(struct hbt_listeners *ls, const char *why)
-{
-	if (why != NULL && !ls->reason_logged) {
-		log_event(HBT_LOG_WARNING,
-		          LOG_ABOUT(.event = "accepting_paused", .reason = why),
-		          "accepting no connections for now: %s", why);
-		ls->reason_logged = true;
-	}
-	if (!ls->paused)
-		set_reading(ls, false);
-	ls->paused = true;
-}
-
-void hbt_listeners_resume(struct hbt_listeners *ls)
-{
-	if (evtimer_pending(ls->retry, NULL))
-		return;
-	if (ls->paused)
-		set_reading(ls, true);
-	if (ls->reason_logged && ls->paused)
-		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "accepting_again"),
-		          "accepting connections again");
-	ls->paused = false;
-	ls->reason_logged = false;
-}
-
-static void retry_after(struct hbt_listeners *ls, unsigned ms)
-{
-	struct timeval tv = {.tv_sec = ms / 1000,
-	                     .tv_usec = (ms % 1000) * 1000};
-
-	if (!ls->paused)
-		set_reading(ls, false);
-	ls->paused = true;
-	event_add(ls->retry, &tv);
-}
-
-static void on_retry(evutil_socket_t fd, short what, void *arg)
-{
-	struct hbt_listeners *ls = arg;
-
-	(void)fd;
-	(void)what;
-	ls->paused = false;
-	set_reading(ls, true);
-}
-
-/* 5.1: from the third failure in a row on a pause that grows to 1 s. */
-static void accept_failed(struct listener *l, int error)
-{
-	struct hbt_listeners *ls = l->all;
-	unsigned n = ++ls->failures;
-	unsigned ms = (n > 3 ? n - 3 : 0) * 10;
-
-	if (ms > 1000)
-		ms = 1000;
-	if (error == EMFILE || error == ENFILE || error == ENOBUFS ||
-	    error == ENOMEM)
-		ms = ms < 100 ? 100 : ms;
-	if (n == 1)
-		log_event(HBT_LOG_ERROR,
-		          LOG_ABOUT(.event = "accept_failed",
-		                    .endpoint = l->address,
-		                    .reason = strerror(error)),
-		          "%s: cannot accept a connection: %s", l->address,
-		          strerror(error));
-	else if (n == 3)
-		log_event(HBT_LOG_ERROR,
-		          LOG_ABOUT(.event = "accept_failed",
-		                    .endpoint = l->address,
-		                    .reason = strerror(error)),
-		          "%s: Accepting a connection has failed %u times in a "
-		          "row: %s; trying again up to every second, silently",
-		          l->address, n, strerror(error));
-	if (n >= 3 || ms >= 100)
-		retry_after(ls, ms);
-}
-
-static bool is_news_about_the_peer(int error)
-{
-	return error == ECONNABORTED || error == EPROTO || error == EPERM ||
-	       error == ENETDOWN || error == EHOSTUNREACH ||
-	       error == ENETUNREACH || error == ETIMEDOUT;
-}
-
-/* With a reset, so that the peer does not wait for more. */
-static void turn_away(int fd)
-{
-	const struct linger at_once = {.l_onoff = 1};
-
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	close(fd);
-}
-
-static void on_readable(evutil_socket_t unused, short what, void *arg)
-{
-	struct listener *l = arg;
-	struct hbt_listeners *ls = l->all;
-	struct sockaddr_storage sa;
-	char peer[HBT_ADDRESS_TEXT];
-	socklen_t len;
-	int fd;
-
-	(void)unused;
-	(void)what;
-	for (int i = 0; i < TURN_ACCEPTS && (!ls->paused || ls->refusing);
-	     i++) {
-		len = sizeof(sa);
-		fd = accept4(l->fd, (struct sockaddr *)&sa, &len,
-		             SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd < 0 && (errno == EINTR || is_news_about_the_peer(errno)))
-			continue;
-		if (fd < 0 && errno == EAGAIN)
-			return;
-		if (fd < 0) {
-			accept_failed(l, errno);
-			return;
-		}
-		ls->failures = 0;
-		ls->accepted++;
-		if (ls->refusing) {
-			turn_away(fd);
-			continue;
-		}
-		hbt_address_format((struct sockaddr *)&sa, peer, sizeof(peer));
-		/* The lowest free number is given: a high one tells how many
-		 * are open. This one is still served. */
-		if (fd >= ls->highest_fd) {
-			hbt_listeners_pause(ls, "nearly all file descriptors "
-			                        "are in use; raise "
-			                        "LimitNOFILE");
-			retry_after(ls, 100);
-		}
-		if (!ls->ops.accepted(ls->ops.arg, fd, peer, l->text,
-		                      l->address))
-			return;
-	}
-}
-
-/* As many as can wait there, so that this ends. */
-static void accept_waiting(struct listener *l)
-{
-	uint64_t before;
-	int turns = 0;
-
-	do {
-		before = l->all->accepted;
-		on_readable(l->fd, EV_READ, l);
-	} while (l->all->accepted > before && ++turns < SOMAXCONN / TURN_ACCEPTS);
-}
 
 /* Making them */
 
@@ -296,31 +27,7 @@ static bool same_port_on_v4(const struct hbt_strings *addresses, uint16_t port)
 	return false;
 }
 
-static int bind_socket(struct hbt_listen_address *a, int backlog, bool only_v6)
-{
-	const int on = 1, off = 0;
-	int fd = socket(a->sa.ss_family,
-	                SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return -1;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (a->sa.ss_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? &on : &off,
-		           sizeof(on));
-	if (bind(fd, (struct sockaddr *)&a->sa, a->len) == 0 &&
-	    listen(fd, backlog) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-int hbt_listen_bind(struct hbt_listen_address *a)
-{
-	return bind_socket(a, INT_MAX, false);
-}
-
-static void close_listener(struct listener *l)
+static void close_listener(struct hbt_listener *l)
 {
 	if (l->readable != NULL)
 		event_free(l->readable);
@@ -330,7 +37,7 @@ static void close_listener(struct listener *l)
 	l->fd = -1;
 }
 
-static void listener_free(struct listener *l)
+static void listener_free(struct hbt_listener *l)
 {
 	if (l == NULL)
 		return;
@@ -340,10 +47,10 @@ static void listener_free(struct listener *l)
 }
 
 /* Takes fd over in every case. text NULL: it is inherited. */
-static struct listener *listener_new(struct hbt_listeners *ls, int fd,
-                                     const char *text)
+static struct hbt_listener *listener_new(struct hbt_listeners *ls, int fd,
+                                         const char *text)
 {
-	struct listener *l = calloc(1, sizeof(*l));
+	struct hbt_listener *l = calloc(1, sizeof(*l));
 
 	if (l == NULL) {
 		close(fd);
@@ -354,10 +61,9 @@ static struct listener *listener_new(struct hbt_listeners *ls, int fd,
 	l->inherited = text == NULL;
 	l->bound.len = sizeof(l->bound.sa);
 	getsockname(fd, (struct sockaddr *)&l->bound.sa, &l->bound.len);
-	hbt_address_format((struct sockaddr *)&l->bound.sa, l->address,
-	                   sizeof(l->address));
-	l->readable = event_new(ls->base, fd, EV_READ | EV_PERSIST, on_readable,
-	                        l);
+	hbt_sock_format((struct sockaddr *)&l->bound.sa, l->address);
+	l->readable = event_new(ls->base, fd, EV_READ | EV_PERSIST,
+	                        hbt_listener_on_readable, l);
 	if (l->readable != NULL &&
 	    (text == NULL || (l->text = strdup(text)) != NULL))
 		return l;
@@ -366,7 +72,7 @@ static struct listener *listener_new(struct hbt_listeners *ls, int fd,
 }
 
 /* One of our own. */
-static int open_listener(struct hbt_listeners *ls, struct listener **out,
+static int open_listener(struct hbt_listeners *ls, struct hbt_listener **out,
                          const struct hbt_strings *addresses, const char *text,
                          struct halibut_error *err)
 {
@@ -380,10 +86,9 @@ static int open_listener(struct hbt_listeners *ls, struct listener **out,
 		return rc;
 	only_v6 = a.sa.ss_family == AF_INET6 && v6->sin6_port != 0 &&
 	          same_port_on_v4(addresses, v6->sin6_port);
-	fd = bind_socket(&a, ls->backlog, only_v6);
-	if (fd < 0 && a.any && errno == EAFNOSUPPORT &&
-	    set_v4(&a, "0.0.0.0", ntohs(v6->sin6_port)))
-		fd = bind_socket(&a, ls->backlog, false);
+	fd = hbt_listen_bind(&a, ls->backlog, only_v6);
+	if (fd < 0 && errno == EAFNOSUPPORT && hbt_listen_any_v4(&a))
+		fd = hbt_listen_bind(&a, ls->backlog, false);
 	if (fd < 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
 		                     "cannot listen on %s: %s; see listen in "
@@ -433,7 +138,7 @@ static int inherit_all(struct hbt_listeners *ls, int n,
 	return rc;
 }
 
-static void log_listening(const struct listener *l)
+static void log_listening(const struct hbt_listener *l)
 {
 	log_event(HBT_LOG_INFO,
 	          LOG_ABOUT(.event = "listening", .endpoint = l->address),
@@ -443,14 +148,15 @@ static void log_listening(const struct listener *l)
 /* Another list of addresses */
 
 struct hbt_listen_plan {
-	struct listener **v; /* borrowed where there was one already */
-	char **texts;        /* of those, another spelling; NULL: the same */
+	struct hbt_listener **v; /* borrowed where there was one already */
+	char **texts; /* of those, another spelling; NULL: the same */
 	bool *is_new;
 	size_t n;
 };
 
 /* That has this text, or else is bound to that address. */
-static struct listener *find(const struct hbt_listeners *ls, const char *text)
+static struct hbt_listener *find(const struct hbt_listeners *ls,
+                                 const char *text)
 {
 	char address[HBT_ADDRESS_TEXT];
 	struct hbt_listen_address a;
@@ -460,7 +166,7 @@ static struct listener *find(const struct hbt_listeners *ls, const char *text)
 			return ls->v[i];
 	if (hbt_listen_parse(text, &a, NULL) != HALIBUT_OK)
 		return NULL;
-	hbt_address_format((struct sockaddr *)&a.sa, address, sizeof(address));
+	hbt_sock_format((struct sockaddr *)&a.sa, address);
 	for (size_t i = 0; i < ls->n; i++)
 		if (strcmp(ls->v[i]->address, address) == 0)
 			return ls->v[i];
@@ -468,7 +174,7 @@ static struct listener *find(const struct hbt_listeners *ls, const char *text)
 }
 
 static bool is_planned(const struct hbt_listen_plan *p,
-                       const struct listener *l)
+                       const struct hbt_listener *l)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if (p->v[i] == l)
@@ -480,7 +186,7 @@ static int plan_one(struct hbt_listeners *ls, struct hbt_listen_plan *p,
                     const struct hbt_strings *addresses, const char *text,
                     struct halibut_error *err)
 {
-	struct listener *l = find(ls, text);
+	struct hbt_listener *l = find(ls, text);
 	int rc;
 
 	if (l != NULL && !is_planned(p, l)) {
@@ -550,7 +256,7 @@ void hbt_listeners_adopt(struct hbt_listeners *ls, struct hbt_listen_plan **at)
 		                    .endpoint = ls->v[i]->address),
 		          "no longer listening on %s", ls->v[i]->address);
 		if (!ls->refusing)
-			accept_waiting(ls->v[i]);
+			hbt_listener_accept_waiting(ls->v[i]);
 		listener_free(ls->v[i]);
 	}
 	free(ls->v);
@@ -596,7 +302,8 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
 	int rc = HALIBUT_ENOMEM;
 
 	*out = NULL;
-	if (ls == NULL || (ls->retry = evtimer_new(base, on_retry, ls)) == NULL) {
+	if (ls == NULL || (ls->retry = evtimer_new(base, hbt_listeners_on_retry,
+	                                           ls)) == NULL) {
 		hbt_error_set(err, rc, "out of memory");
 		goto out;
 	}
@@ -631,13 +338,13 @@ void hbt_listeners_finish(struct hbt_listeners *ls)
 {
 	for (size_t i = 0; i < ls->n && !ls->refusing; i++)
 		if (!ls->v[i]->inherited)
-			accept_waiting(ls->v[i]);
+			hbt_listener_accept_waiting(ls->v[i]);
 }
 
 void hbt_listeners_refuse(struct hbt_listeners *ls)
 {
 	hbt_listeners_finish(ls);
-	set_reading(ls, false);
+	hbt_listeners_read(ls, false);
 	ls->refusing = true;
 	for (size_t i = 0; i < ls->n; i++) {
 		if (ls->v[i]->inherited)
@@ -647,17 +354,17 @@ void hbt_listeners_refuse(struct hbt_listeners *ls)
 	}
 }
 
-static int reopen(struct listener *l, struct halibut_error *err)
+static int reopen(struct hbt_listener *l, struct halibut_error *err)
 {
 	struct hbt_listeners *ls = l->all;
 
-	l->fd = bind_socket(&l->bound, ls->backlog, l->only_v6);
+	l->fd = hbt_listen_bind(&l->bound, ls->backlog, l->only_v6);
 	if (l->fd < 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
-		                     "cannot listen on %s again: %s", l->address,
-		                     strerror(errno));
+		                     "cannot listen on %s again: %s",
+		                     l->address, strerror(errno));
 	l->readable = event_new(ls->base, l->fd, EV_READ | EV_PERSIST,
-	                        on_readable, l);
+	                        hbt_listener_on_readable, l);
 	if (l->readable != NULL)
 		return HALIBUT_OK;
 	close_listener(l);
@@ -677,7 +384,7 @@ int hbt_listeners_welcome(struct hbt_listeners *ls, struct halibut_error *err)
 	if (rc != HALIBUT_OK)
 		return rc;
 	ls->refusing = false;
-	set_reading(ls, !ls->paused);
+	hbt_listeners_read(ls, !ls->paused);
 	return HALIBUT_OK;
 }
 

@@ -5,28 +5,10 @@
 #include <event2/event.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/socket.h>
 #include "base/error.h"
 #include "master/config.h"
 
 struct hbt_listeners;
-
-struct hbt_listen_address {
-	struct sockaddr_storage sa;
-	socklen_t len;
-	bool any; /* "10943" or "*:10943": IPv6 and IPv4 */
-};
-
-/*
- * "ADDRESS:PORT" with a numeric address, "*:PORT" or "PORT"; port 0 lets the
- * system choose. HALIBUT_OK, or HALIBUT_EINVAL with a message.
- */
-int hbt_listen_parse(const char *text, struct hbt_listen_address *out,
-                     struct halibut_error *err);
-
-/* A socket that listens there, non-blocking and close-on-exec; or -1, and errno
- * says why. */
-int hbt_listen_bind(struct hbt_listen_address *a);
 
 struct hbt_listen_ops {
 	/*
@@ -92,9 +74,5 @@ void hbt_listeners_finish(struct hbt_listeners *ls);
 size_t hbt_listeners_count(const struct hbt_listeners *ls);
 /* "address:port" as it was bound. */
 const char *hbt_listeners_address(const struct hbt_listeners *ls, size_t i);
-
-/* "address:port", IPv6 in brackets, v4-mapped as v4. */
-void hbt_address_format(const struct sockaddr *sa, char *text, size_t size);
-#define HBT_ADDRESS_TEXT 64
 
 #endif

@@ -9,8 +9,8 @@
 #define HBT_MASTER_STATUS_CONFIG_H
 
 #include "ipc/status_settings.h"
+#include "master/address.h"
 #include "master/config.h"
-#include "master/listen.h"
 
 /* Without status_listen: a socket beside the control socket, and this. Near
  * 10943, where gateways listen, below what systems give to clients, and not

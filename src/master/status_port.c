@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,14 +41,14 @@ static int open_address(struct place *place, struct hbt_listen_address *a,
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 
-	place->fd = hbt_listen_bind(a);
+	place->fd = hbt_listen_bind(a, INT_MAX, false);
 	if (place->fd < 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
 		                     "cannot listen on %s: %s; see "
 		                     "status_listen in halibutd.conf(5)",
 		                     text, strerror(errno));
 	getsockname(place->fd, (struct sockaddr *)&sa, &len);
-	hbt_address_format((struct sockaddr *)&sa, bound, sizeof(bound));
+	hbt_sock_format((struct sockaddr *)&sa, bound);
 	place->address = strdup(bound);
 	return place->address != NULL
 	               ? HALIBUT_OK

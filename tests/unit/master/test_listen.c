@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "master/address.h"
 #include "master/listen.h"
 
 struct fixture {
@@ -187,10 +188,10 @@ static void addresses_are_shown_as_people_write_them(void **state)
 
 	(void)state;
 	inet_pton(AF_INET6, "::1", &v6.sin6_addr);
-	hbt_address_format((struct sockaddr *)&v6, text, sizeof(text));
+	hbt_sock_format((struct sockaddr *)&v6, text);
 	assert_string_equal(text, "[::1]:7");
 	inet_pton(AF_INET6, "::ffff:192.0.2.1", &v6.sin6_addr);
-	hbt_address_format((struct sockaddr *)&v6, text, sizeof(text));
+	hbt_sock_format((struct sockaddr *)&v6, text);
 	assert_string_equal(text, "192.0.2.1:7");
 }
 
