@@ -1,57 +1,10 @@
-#include "master/subscriptions.h"
+#include "master/subscriptions_private.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "base/log.h"
 #include "base/log_limit.h"
-#include "base/timespan.h"
-#include "base/unix_time.h"
-#include "master/calls_private.h"
-
-/* How long, and how many, are remembered without a connection. */
-#define REMEMBER_MS ((int64_t)24 * 3600 * 1000)
-#define REMEMBER_MOST 10000
-#define TRIM_AT_ONCE 1000
-
-/* A request that finds all connections busy and waits longer than a turn of
- * one would take; as many of them in as long are a hint. */
-#define BUSY_WAIT_US 100000
-#define BUSY_WAITS 5
-#define BUSY_SPAN_MS ((int64_t)10 * 60 * 1000)
-
-/* A certificate with which connections claim an endpoint. */
-struct claim {
-	struct hbt_holder *holder;
-	uint32_t connections;
-};
-
-/* All connections of one endpoint. */
-struct subscription {
-	struct hbt_queue *queue; /* one of its users */
-	size_t connections, busy;
-	struct claim *claims; /* one nearly always */
-	unsigned n_claims;
-	uint64_t waited_busy;
-	int64_t waited_busy_ms; /* the last one */
-	int64_t span_ms;        /* when a span began, in which there were */
-	unsigned in_span;
-	int64_t left_ms; /* when the last connection went */
-	TAILQ_ENTRY(subscription) link; /* while it has none */
-	UT_hash_handle hh; /* by the address of the queue */
-};
-
-struct hbt_subscriptions {
-	struct hbt_switchboard *switchboard;
-	struct hbt_refused *refused;
-	struct hbt_holders *holders;
-	struct hbt_admission *admission;
-	const struct hbt_config *cfg;
-	struct subscription *list;
-	TAILQ_HEAD(, subscription) left; /* the longest first */
-	size_t n_left;
-};
 
 /*
  * Is in link->subscribers, unless it is gone and only waits for its call to
@@ -60,7 +13,7 @@ struct hbt_subscriptions {
 struct hbt_subscriber {
 	struct hbt_taker taker;
 	struct hbt_subscriptions *subs;
-	struct subscription *subscription;
+	struct hbt_subscription *subscription;
 	struct hbt_holder *holder; /* NULL without memory */
 	struct hbt_link *link;
 	uint32_t connection; /* the worker's number of it */
@@ -69,111 +22,10 @@ struct hbt_subscriber {
 	UT_hash_handle hh;
 };
 
-static struct subscription *find(const struct hbt_subscriptions *subs,
-                                 const struct hbt_queue *q)
-{
-	struct subscription *s;
-
-	HASH_FIND_PTR(subs->list, &q, s);
-	return s;
-}
-
-static struct subscription *find_or_make(struct hbt_subscriptions *subs,
-                                         struct hbt_queue *q)
-{
-	struct subscription *s = find(subs, q);
-
-	if (s != NULL || (s = calloc(1, sizeof(*s))) == NULL)
-		return s;
-	s->queue = q;
-	HASH_ADD_PTR(subs->list, queue, s);
-	if (s->hh.tbl == NULL) {
-		free(s);
-		return NULL;
-	}
-	q->users++;
-	TAILQ_INSERT_TAIL(&subs->left, s, link);
-	subs->n_left++;
-	return s;
-}
-
-static void forget(struct hbt_subscriptions *subs, struct subscription *s)
-{
-	TAILQ_REMOVE(&subs->left, s, link);
-	subs->n_left--;
-	HASH_DEL(subs->list, s);
-	s->queue->users--;
-	free(s->claims);
-	free(s);
-}
-
-/* One that never had a connection is not worth remembering. */
-static void forget_if_new(struct hbt_subscriptions *subs,
-                          struct subscription *s)
-{
-	if (s->connections == 0 && s->left_ms == 0)
-		forget(subs, s);
-}
-
-static void claim(struct subscription *s, struct hbt_holder *holder)
-{
-	struct claim *more;
-
-	if (holder == NULL)
-		return;
-	for (unsigned i = 0; i < s->n_claims; i++) {
-		if (s->claims[i].holder == holder) {
-			s->claims[i].connections++;
-			return;
-		}
-	}
-	more = reallocarray(s->claims, s->n_claims + 1, sizeof(*more));
-	if (more == NULL)
-		return;
-	s->claims = more;
-	more[s->n_claims++] = (struct claim){holder, 1};
-}
-
-static void unclaim(struct subscription *s, const struct hbt_holder *holder)
-{
-	for (unsigned i = 0; i < s->n_claims; i++) {
-		if (s->claims[i].holder != holder)
-			continue;
-		if (--s->claims[i].connections == 0)
-			s->claims[i] = s->claims[--s->n_claims];
-		return;
-	}
-}
-
-static void enter(struct hbt_subscriber *s, const char *thumbprint)
-{
-	struct subscription *to = s->subscription;
-
-	if (to->connections++ == 0) {
-		TAILQ_REMOVE(&s->subs->left, to, link);
-		s->subs->n_left--;
-	}
-	s->holder = hbt_holders_enter(s->subs->holders, thumbprint);
-	claim(to, s->holder);
-}
-
-static void leave(struct hbt_subscriber *s)
-{
-	struct subscription *from = s->subscription;
-
-	unclaim(from, s->holder);
-	hbt_holders_leave(s->subs->holders, s->holder);
-	if (--from->connections > 0)
-		return;
-	from->left_ms = hbt_now_ms();
-	TAILQ_INSERT_TAIL(&s->subs->left, from, link);
-	s->subs->n_left++;
-}
-
 static void subscriber_free(struct hbt_subscriber *s)
 {
 	hbt_queue_withdraw(&s->taker);
-	leave(s);
+	hbt_subscription_leave(s->subs, s->subscription, s->holder);
 	free(s);
 }
 
@@ -215,22 +67,6 @@ static void put_connection(struct hbt_wr *w, const void *target)
 	hbt_wr_u32(w, *(const uint32_t *)target);
 }
 
-/* Would one more connection have taken it sooner? */
-static void note_wait(struct subscription *s, const struct hbt_call *call)
-{
-	int64_t now = hbt_now_ms();
-
-	if (!call->found_busy || hbt_call_waited_us(call) < BUSY_WAIT_US)
-		return;
-	if (now - s->span_ms > BUSY_SPAN_MS) {
-		s->span_ms = now;
-		s->in_span = 0;
-	}
-	s->in_span++;
-	s->waited_busy++;
-	s->waited_busy_ms = now;
-}
-
 static void deliver(struct hbt_taker *t, struct hbt_pending *p)
 {
 	struct hbt_subscriber *s = self(t);
@@ -243,7 +79,7 @@ static void deliver(struct hbt_taker *t, struct hbt_pending *p)
 		set_busy(s, true);
 		call->subscriber = s;
 		call->carried_on = s->connection;
-		note_wait(s->subscription, call);
+		hbt_subscription_note_wait(s->subscription, call);
 		return;
 	}
 	hbt_error_set(&err, rc,
@@ -293,7 +129,8 @@ static struct hbt_subscriber *subscriber(struct hbt_link *link, uint32_t id)
 }
 
 static bool add(struct hbt_subscriptions *subs, struct hbt_link *link,
-                uint32_t id, struct subscription *to, const char *thumbprint)
+                uint32_t id, struct hbt_subscription *to,
+                const char *thumbprint)
 {
 	struct hbt_subscriber *s = calloc(1, sizeof(*s));
 
@@ -310,7 +147,7 @@ static bool add(struct hbt_subscriptions *subs, struct hbt_link *link,
 		free(s);
 		return false;
 	}
-	enter(s, thumbprint);
+	s->holder = hbt_subscription_enter(subs, to, thumbprint);
 	return true;
 }
 
@@ -342,7 +179,8 @@ static const char *admit(struct hbt_subscriptions *subs, struct hbt_link *link,
                          const char *peer, uint32_t limit)
 {
 	struct hbt_queue *q = hbt_switchboard_queue(subs->switchboard, uri);
-	struct subscription *to = q != NULL ? find_or_make(subs, q) : NULL;
+	struct hbt_subscription *to =
+		q != NULL ? hbt_subscription_find_or_make(subs, q) : NULL;
 	const char *why = NULL;
 
 	if (to == NULL) {
@@ -378,7 +216,7 @@ static const char *admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 		why = no_memory;
 	}
 	if (why != NULL)
-		forget_if_new(subs, to);
+		hbt_subscription_forget_if_new(subs, to);
 	return why;
 }
 
@@ -486,96 +324,4 @@ void hbt_subscriptions_link_gone(struct hbt_subscriptions *subs,
 	(void)subs;
 	while (link->subscribers != NULL)
 		remove_subscriber(link->subscribers);
-}
-
-static void list_claims(const struct subscription *s, char *text, size_t size)
-{
-	char hex[HBT_SHA1_TEXT];
-	size_t len = 0;
-
-	text[0] = '\0';
-	for (unsigned i = 0; i < s->n_claims; i++) {
-		if (len + HBT_SHA1_TEXT + (len > 0) > size)
-			return;
-		hbt_sha1_format(s->claims[i].holder->sha1, hex);
-		len += (size_t)snprintf(text + len, size - len, "%s%s",
-		                        len > 0 ? " " : "", hex);
-	}
-}
-
-void hbt_subscriptions_facts(const struct hbt_subscriptions *subs,
-                             const struct hbt_queue *q,
-                             struct hbt_subscription_facts *facts)
-{
-	const struct subscription *s = find(subs, q);
-	int64_t now = hbt_now_ms();
-
-	memset(facts, 0, sizeof(*facts));
-	if (s == NULL)
-		return;
-	facts->connections = s->connections;
-	facts->busy = s->busy;
-	facts->last_seen_at = s->connections > 0 ? hbt_unix_ms()
-	                                         : hbt_unix_ms_of(s->left_ms);
-	facts->machines = s->n_claims;
-	list_claims(s, facts->thumbprints, sizeof(facts->thumbprints));
-	facts->waited_busy = s->waited_busy;
-	facts->waited_busy_at = hbt_unix_ms_of(s->waited_busy_ms);
-	facts->wants_connections = s->in_span >= BUSY_WAITS &&
-	                           now - s->waited_busy_ms < BUSY_SPAN_MS;
-}
-
-bool hbt_subscriptions_has(const struct hbt_subscriptions *subs,
-                           const struct hbt_queue *q)
-{
-	const struct subscription *s = find(subs, q);
-
-	return s != NULL && s->connections > 0;
-}
-
-void hbt_subscriptions_trim(struct hbt_subscriptions *subs)
-{
-	int64_t since = hbt_now_ms() - REMEMBER_MS;
-	struct subscription *s;
-
-	for (int i = 0; i < TRIM_AT_ONCE &&
-	                (s = TAILQ_FIRST(&subs->left)) != NULL &&
-	                (s->left_ms < since || subs->n_left > REMEMBER_MOST);
-	     i++)
-		forget(subs, s);
-}
-
-struct hbt_subscriptions *hbt_subscriptions_new(struct hbt_switchboard *sb,
-                                                struct hbt_admission *adm,
-                                                struct hbt_refused *refused,
-                                                struct hbt_holders *holders)
-{
-	struct hbt_subscriptions *subs = calloc(1, sizeof(*subs));
-
-	if (subs == NULL)
-		return NULL;
-	subs->switchboard = sb;
-	subs->admission = adm;
-	subs->refused = refused;
-	subs->holders = holders;
-	TAILQ_INIT(&subs->left);
-	return subs;
-}
-
-void hbt_subscriptions_free(struct hbt_subscriptions **at)
-{
-	struct hbt_subscriptions *subs = *at;
-
-	*at = NULL;
-	if (subs == NULL)
-		return;
-	while (!TAILQ_EMPTY(&subs->left))
-		forget(subs, TAILQ_FIRST(&subs->left));
-	free(subs);
-}
-
-void hbt_subscriptions_configure(struct hbt_subscriptions *subs,
-                                 const struct hbt_config *cfg)
-{
-	subs->cfg = cfg;
 }
