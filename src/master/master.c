@@ -16,7 +16,6 @@
 #include "master/systemd.h"
 #include "master/tables.h"
 
-#define TRIM_INTERVAL_S 60
 #define TRIM_IDLE_MS (10 * 60 * 1000)
 
 /* What workers and clients bring */
@@ -245,19 +244,12 @@ static int catch_signals(struct hbt_master *m)
 
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
-	(void)fd;
-	(void)what;
-	(void)arg;
-	hbt_log_limit_tick(hbt_now_ms());
-	hbt_systemd_tick(hbt_now_ms());
-}
-
-static void on_trim(evutil_socket_t fd, short what, void *arg)
-{
 	struct hbt_master *m = arg;
 
 	(void)fd;
 	(void)what;
+	hbt_log_limit_tick(hbt_now_ms());
+	hbt_systemd_tick(hbt_now_ms());
 	hbt_subscriptions_trim(m->subscriptions);
 	hbt_switchboard_trim(m->switchboard, TRIM_IDLE_MS);
 }
@@ -266,17 +258,12 @@ static void on_trim(evutil_socket_t fd, short what, void *arg)
 
 static int make_timers(struct hbt_master *m)
 {
-	const struct timeval minute = {.tv_sec = TRIM_INTERVAL_S};
 	const struct timeval second = {.tv_sec = 1};
 
-	m->trim_timer = event_new(m->base, -1, EV_PERSIST, on_trim, m);
 	m->second_timer = event_new(m->base, -1, EV_PERSIST, on_second, m);
-	if (m->trim_timer == NULL || m->second_timer == NULL ||
-	    event_add(m->second_timer, &second) != 0 ||
-	    hbt_drain_init(m) != HALIBUT_OK)
+	if (m->second_timer == NULL || event_add(m->second_timer, &second) != 0)
 		return HALIBUT_ENOMEM;
-	return event_add(m->trim_timer, &minute) == 0 ? HALIBUT_OK
-	                                              : HALIBUT_ENOMEM;
+	return hbt_drain_init(m);
 }
 
 static int make_switchboard(struct hbt_master *m)
@@ -500,7 +487,6 @@ void hbt_master_free(struct hbt_master **at)
 	json_decref(m->queue_state);
 	for (size_t i = 0; i < N_SIGNALS; i++)
 		free_event(&m->signals[i]);
-	free_event(&m->trim_timer);
 	free_event(&m->second_timer);
 	free_event(&m->stop_timer);
 	free_event(&m->delay_timer);

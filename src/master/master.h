@@ -71,7 +71,7 @@ struct hbt_master {
 	bool full; /* no worker could take one more */
 
 	struct event *signals[N_SIGNALS];
-	struct event *trim_timer, *second_timer;
+	struct event *second_timer;
 
 	/* drain.c's */
 	struct event *delay_timer, *stop_timer, *drain_timer;

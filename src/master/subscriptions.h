@@ -57,7 +57,7 @@ bool hbt_subscriptions_has(const struct hbt_subscriptions *subs,
 
 /*
  * Endpoints without connections are remembered for a day, and not too many of
- * them; this forgets the others. Now and then, from the loop.
+ * them; this forgets some of the others. Once a second, from the loop.
  */
 void hbt_subscriptions_trim(struct hbt_subscriptions *subs);
 

@@ -13,6 +13,8 @@
 #define uthash_nonfatal_oom(entry) ((void)(entry))
 #include <uthash.h>
 
+#define TRIM_AT_ONCE 1000
+
 struct place {
 	struct hbt_queue *queue;
 	int64_t used_ms; /* when it was asked for, or seen in use */
@@ -25,6 +27,7 @@ struct hbt_switchboard {
 	void *arg;
 	struct place *places;
 	struct hbt_slots slots; /* of places: for walks in steps */
+	uint64_t trim_at;       /* where the next slice of trimming begins */
 	bool closing; /* makes no queues any more */
 };
 
@@ -160,10 +163,12 @@ static bool in_use(struct hbt_queue *q)
 void hbt_switchboard_trim(struct hbt_switchboard *sb, int64_t ms)
 {
 	int64_t now = hbt_now_ms();
-	struct place *place, *next;
+	struct place *place;
 
-	for (place = sb->places; place != NULL; place = next) {
-		next = place->hh.next;
+	for (int i = 0; i < TRIM_AT_ONCE; i++) {
+		place = hbt_slots_next(&sb->slots, &sb->trim_at);
+		if (place == NULL)
+			return;
 		if (in_use(place->queue))
 			place->used_ms = now;
 		else if (now - place->used_ms >= ms)

@@ -45,8 +45,9 @@ struct hbt_queue *hbt_switchboard_find(const struct hbt_switchboard *sb,
                                        const char *key);
 
 /* Frees queues that nobody uses and that were idle for ms: a caller that asks
- * for ever new endpoints must not bloat us. To be called now and then from the
- * loop, not from a callback of a queue. */
+ * for ever new endpoints must not bloat us. Looks at a thousand of them, the
+ * next time at the next: to be called once a second from the loop, not from a
+ * callback of a queue. */
 void hbt_switchboard_trim(struct hbt_switchboard *sb, int64_t ms);
 
 #endif

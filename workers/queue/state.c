@@ -6,7 +6,6 @@
 #include "ipc/worker.h"
 #include "worker.h"
 
-#define TRIM_TICKS 60
 #define TRIM_IDLE_MS (10 * 60 * 1000)
 
 static void set_int(json_t *o, const char *name, uint64_t value)
@@ -116,7 +115,6 @@ static void add_waiting(void *arg, struct hbt_queue *q)
 
 static void tick(evutil_socket_t fd, short what, void *arg)
 {
-	static unsigned ticks;
 	struct worker *w = arg;
 
 	(void)fd;
@@ -126,8 +124,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 		enqueue_drain(w);
 	w->waiting = w->waiting_bytes = 0;
 	hbt_switchboard_each(w->switchboard, add_waiting, w);
-	if (++ticks % TRIM_TICKS == 0)
-		hbt_switchboard_trim(w->switchboard, TRIM_IDLE_MS);
+	hbt_switchboard_trim(w->switchboard, TRIM_IDLE_MS);
 	tell_stats(w);
 	tell_state(w);
 }

@@ -1,6 +1,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -95,6 +96,29 @@ static void idle_queues_are_trimmed_and_used_ones_are_not(void **state)
 	assert_int_equal(n_queues(), 0);
 }
 
+static void many_idle_queues_are_trimmed_in_slices(void **state)
+{
+	struct hbt_queue *kept;
+	char uri[64];
+
+	(void)state;
+	for (int i = 0; i < 2500; i++) {
+		snprintf(uri, sizeof(uri), "poll://idle-%d/", i);
+		hbt_switchboard_queue(sb, uri);
+	}
+	kept = hbt_switchboard_queue(sb, "poll://idle-0/");
+	kept->users++;
+	hbt_switchboard_trim(sb, 0);
+	assert_int_equal(n_queues(), 1501);
+	hbt_switchboard_trim(sb, 0);
+	assert_int_equal(n_queues(), 501);
+	hbt_switchboard_trim(sb, 0);
+	assert_int_equal(n_queues(), 1);
+	kept->users--;
+	hbt_switchboard_trim(sb, 0); /* from the beginning */
+	assert_int_equal(n_queues(), 0);
+}
+
 static void a_use_makes_the_idle_time_start_again(void **state)
 {
 	struct hbt_taker t = {.deliver = do_nothing};
@@ -174,6 +198,7 @@ int main(void)
 		TEST(one_endpoint_has_one_queue),
 		TEST(what_is_dialled_has_no_queue),
 		TEST(idle_queues_are_trimmed_and_used_ones_are_not),
+		TEST(many_idle_queues_are_trimmed_in_slices),
 		TEST(a_use_makes_the_idle_time_start_again),
 		TEST(ten_thousand_endpoints_are_found_again),
 		TEST(a_factory_may_fail),
