@@ -257,6 +257,15 @@ def test_mistakes_on_the_command_line_are_exit_code_2_with_a_remedy():
             (("call", "--timeout", "soon", "poll://x", "A", "B"), "30s"),
             (("call", "--nonsense"), "--nonsense"),
             (("status", "--socket"), "value"),
+            (("kick",), "an ID"),
+            (("kick", "17"), "such as 0-17"),
+            (("kick", "0-0"), "such as 0-17"),
+            (("kick", "--", "-1-2"), "such as 0-17"),
+            (("kick", "4294967296-1"), "such as 0-17"),
+            (("kick", "0-17x"), "such as 0-17"),
+            (("kick", "0-17", "0-18"), "0-18"),
+            (("kick", "--thumbprint", "12"), "40 hexadecimal digits"),
+            (("kick", "0-17", "--subscription", "poll://x"), "one at a time"),
             (("dance",), "dance")):
         _, err = ctl(*args, code=2)
         assert remedy in err, (args, err)
@@ -523,6 +532,23 @@ def test_a_gateway_that_cannot_tell_its_status_says_why():
                 tell_document(g, "/statusz", status, {"error": "a reason"})
                 out, err = finish(p, code)
                 assert out == b"" and "a reason" in err, (out, err)
+
+
+def test_kick_tells_the_gateway_whom():
+    with Gateway() as g:
+        for args, whom in (
+                (("0-17",), (1, 0, 17, None)),
+                (("4294967295-1",), (1, 4294967295, 1, None)),
+                (("--thumbprint", "ab" * 20), (2, 0, 0, "ab" * 20)),
+                (("--subscription", "poll://x"), (3, 0, 0, "poll://x"))):
+            p = start(CTL, "kick", *args)
+            channel = g.accept()
+            ask = channel.receive()
+            assert ask.type == "KICK"
+            r = ask.reader()
+            assert (r.u8(), r.u32(), r.u32(), r.text()) == whom, args
+            channel.send("DONE", ask.id, hw.Writer().u8(1).text("one closed"))
+            assert finish(p, 0)[0] == b"one closed\n"
 
 
 def test_orders_tell_what_the_gateway_says():
