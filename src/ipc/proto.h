@@ -162,7 +162,8 @@ enum hbt_stop {
 	 * withdrawn. */
 	HBT_STOP_ALL,
 	/* The same, and others serve on, to whom new requests may always come:
-	 * a polling service is let go whatever waits for it. */
+	 * a polling service is let go whatever waits for it. A queue worker
+	 * takes nothing more out of Redis, and goes on with what it has. */
 	HBT_STOP_HANDOVER,
 };
 

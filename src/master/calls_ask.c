@@ -363,7 +363,7 @@ static void start(struct hbt_calls *calls, struct hbt_link *link,
 	int rc = HALIBUT_OK;
 
 	if (a->collected) /* a credit is used up, whatever follows */
-		shared = hbt_share_used(calls->env.share, a->endpoint);
+		shared = hbt_share_used(calls->env.share, a->endpoint, link);
 
 	if (call == NULL) {
 		hbt_message_unref(&m);

@@ -75,18 +75,6 @@ static void swap(void *a, void *b, size_t size)
 	memcpy(b, was, size);
 }
 
-static bool is_same_redis(const struct hbt_config *a,
-                          const struct hbt_config *b)
-{
-	if (a->shares != b->shares)
-		return false;
-	for (const struct hbt_setting *s = hbt_redis_table; s->name != NULL;
-	     s++)
-		if (!same(a, b, s))
-			return false;
-	return true;
-}
-
 #define SWAP(a, b, field) swap(&(a)->field, &(b)->field, sizeof((a)->field))
 
 void hbt_config_swap_fixed(struct hbt_config *a, struct hbt_config *b)
@@ -96,13 +84,15 @@ void hbt_config_swap_fixed(struct hbt_config *a, struct hbt_config *b)
 		if (!s->reloads)
 			swap(HBT_FIELD(a, s, char), HBT_FIELD(b, s, char),
 			     size_of(s->kind));
+	SWAP(a, b, memory_endpoints); /* which kind of queue there is */
+	if (a->shares == b->shares)
+		return;
 	SWAP(a, b, shares);
 	SWAP(a, b, redis);
 	SWAP(a, b, password_file);
 	SWAP(a, b, sentinel_password_file);
 	SWAP(a, b, wrappers);
 	SWAP(a, b, response_pulses);
-	SWAP(a, b, memory_endpoints);
 }
 
 void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
@@ -113,6 +103,8 @@ void hbt_config_compare(const struct hbt_config *a, const struct hbt_config *b,
 	     s++)
 		if (!s->reloads && !same(a, b, s))
 			changed(arg, s->name);
-	if (!is_same_redis(a, b))
+	if (a->shares != b->shares)
 		changed(arg, "the section redis");
+	else if (!same_list(&a->memory_endpoints, &b->memory_endpoints))
+		changed(arg, "memory_endpoints");
 }

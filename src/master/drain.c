@@ -94,13 +94,13 @@ static void end_polling(struct hbt_master *m)
 
 /* Nobody serves on any more, or somebody does again: those that were on their
  * way out go on otherwise. */
-static void turn(struct hbt_master *m, enum hbt_stop from, enum hbt_stop to)
+static void turn(struct hbt_master *m, enum hbt_peer_kind kind,
+                 enum hbt_stop from, enum hbt_stop to)
 {
 	struct hbt_worker *w;
 
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
-		if (w->link.kind == HBT_PEER_CONNECTION_WORKER &&
-		    w->told == from)
+		if (w->link.kind == kind && w->told == from)
 			hbt_worker_stop_on(w, to, m->cfg->drain_spread_ms);
 }
 
@@ -110,6 +110,7 @@ static void stop_queues(struct hbt_master *m)
 	m->queues_stopped = true;
 	if (m->share != NULL)
 		hbt_share_stop(m->share);
+	turn(m, HBT_PEER_QUEUE_WORKER, HBT_STOP_HANDOVER, HBT_STOP_ALL);
 	hbt_hosted_stop(m->hosted);
 	hbt_calls_stop(m->calls);
 	hbt_workers_stop(m->workers, HBT_PEER_QUEUE_WORKER, HBT_STOP_ALL, 0);
@@ -233,7 +234,8 @@ static void begin_draining(struct hbt_master *m)
 		event_add(m->stop_timer, &tv);
 	hbt_listeners_finish(m->listeners);
 	hbt_listeners_free(&m->listeners);
-	turn(m, HBT_STOP_HANDOVER, HBT_STOP_REQUESTS);
+	turn(m, HBT_PEER_CONNECTION_WORKER, HBT_STOP_HANDOVER,
+	     HBT_STOP_REQUESTS);
 	hbt_workers_stop(m->workers, HBT_PEER_CONNECTION_WORKER,
 	                 HBT_STOP_REQUESTS, 0);
 	on_tick(-1, 0, m);
@@ -344,7 +346,8 @@ static int withdraw(struct hbt_master *m, const char *who)
 	          "%s: taking no connections any more, finishing what there is",
 	          who);
 	m->state = MASTER_DRAINED;
-	turn(m, HBT_STOP_HANDOVER, HBT_STOP_REQUESTS);
+	turn(m, HBT_PEER_CONNECTION_WORKER, HBT_STOP_HANDOVER,
+	     HBT_STOP_REQUESTS);
 	hbt_listeners_refuse(m->listeners);
 	hbt_hosted_stop(m->hosted);
 	hbt_systemd_notify("STATUS=drained, see halibutctl undrain");
@@ -423,7 +426,7 @@ int hbt_master_undrain(struct hbt_master *m, const char *who,
 	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "undrained", .reason = who),
 	          "%s: serving again", who);
 	m->state = MASTER_RUNNING;
-	turn(m, HBT_STOP_ALL, HBT_STOP_HANDOVER);
+	turn(m, HBT_PEER_CONNECTION_WORKER, HBT_STOP_ALL, HBT_STOP_HANDOVER);
 	if (m->share != NULL)
 		hbt_share_resume(m->share);
 	hbt_hosted_resume(m->hosted);

@@ -151,9 +151,11 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER) {
-		hbt_share_detach(m->share);
-		json_decref(m->queue_state);
-		m->queue_state = NULL;
+		hbt_share_detach(m->share, &w->link);
+		if (hbt_worker_is_newest(w)) {
+			json_decref(m->queue_state);
+			m->queue_state = NULL;
+		}
 	}
 	if (w->link.kind == HBT_PEER_STATUS_WORKER)
 		hbt_documents_worker_gone(m->documents);

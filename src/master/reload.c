@@ -15,6 +15,7 @@
 static const enum hbt_peer_kind renewable[] = {
 	HBT_PEER_CONNECTION_WORKER,
 	HBT_PEER_SERVICE_WORKER,
+	HBT_PEER_QUEUE_WORKER,
 };
 #define N_RENEWABLE (sizeof(renewable) / sizeof(renewable[0]))
 
@@ -26,7 +27,6 @@ struct fresh {
 	struct hbt_identity identity;
 	struct hbt_listen_plan *plan; /* NULL: the same addresses as before */
 	unsigned renew[N_RENEWABLE];  /* how many workers; 0: the old ones do */
-	bool queue_differs;           /* for the queue worker */
 	bool status_differs;          /* for the status worker */
 };
 
@@ -75,6 +75,8 @@ static unsigned wanted(const struct hbt_master *m, const struct fresh *f,
 {
 	if (kind == HBT_PEER_CONNECTION_WORKER)
 		return hbt_master_count_workers(f->cfg);
+	if (kind == HBT_PEER_QUEUE_WORKER)
+		return m->share != NULL;
 	return f->cfg->n_programs > 0 ||
 	       hbt_workers_newest(m->workers, kind) > 0;
 }
@@ -108,10 +110,6 @@ static int plan_workers(struct hbt_master *m, struct fresh *f,
 			f->renew[i] = n;
 		all += f->renew[i];
 	}
-	/* Two of them at a time would take requests that neither carries. */
-	f->queue_differs =
-		m->share != NULL &&
-		hbt_provision_differs(m, &told, HBT_PEER_QUEUE_WORKER);
 	if (all <= hbt_workers_room(m->workers))
 		return HALIBUT_OK;
 	return hbt_error_set(err, HALIBUT_ELIMIT,
@@ -187,9 +185,6 @@ static void renew_workers(struct hbt_master *m, const struct fresh *f)
 static void commit(struct hbt_master *m, struct fresh *f)
 {
 	hbt_config_compare(m->cfg, f->cfg, tell_restart, NULL);
-	if (f->queue_differs)
-		tell_restart(NULL, "What the queue worker is told (limits, "
-		                   "spool_directory, worker_directory)");
 	exchange(m, f);
 	hbt_provision_identities(m, &f->credentials);
 	if (f->plan != NULL)
@@ -231,6 +226,14 @@ static void tell_failure(struct hbt_master *m, const char *who,
 	remember(m, err);
 }
 
+static bool is_any_renewed(const struct fresh *f)
+{
+	for (size_t i = 0; i < N_RENEWABLE; i++)
+		if (f->renew[i] > 0)
+			return true;
+	return false;
+}
+
 static void tell_success(struct hbt_master *m, const struct fresh *was,
                          const char *who)
 {
@@ -250,7 +253,7 @@ static void tell_success(struct hbt_master *m, const struct fresh *was,
 	          "%zu services, %zu polled servers%s",
 	          m->cfg->trusted.n, m->cfg->n_routes, m->cfg->n_programs,
 	          m->cfg->n_polls,
-	          was->renew[0] > 0 ? "; new workers take over" : "");
+	          is_any_renewed(was) ? "; new workers take over" : "");
 	remember(m, NULL);
 }
 

@@ -277,8 +277,17 @@ void hbt_share_resume(struct hbt_share *share)
 		tell_collect(share);
 }
 
+static void forget_credits(struct hbt_share *share)
+{
+	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
+		s->announced = false;
+		s->credits = 0;
+	}
+}
+
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 {
+	forget_credits(share);
 	share->link = link;
 	if (share->paused)
 		tell_collect(share);
@@ -288,14 +297,13 @@ void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 	}
 }
 
-void hbt_share_detach(struct hbt_share *share)
+void hbt_share_detach(struct hbt_share *share, const struct hbt_link *link)
 {
+	if (share->link != link)
+		return;
 	share->link = NULL;
 	share->settled = true; /* what was on its way died with it */
-	for (struct shared *s = share->list; s != NULL; s = s->hh.next) {
-		s->announced = false;
-		s->credits = 0;
-	}
+	forget_credits(share);
 }
 
 void hbt_share_stop(struct hbt_share *share)
@@ -336,14 +344,16 @@ void hbt_share_renew(struct hbt_share *share)
 	}
 }
 
-struct hbt_queue *hbt_share_used(struct hbt_share *share, uint32_t id)
+struct hbt_queue *hbt_share_used(struct hbt_share *share, uint32_t id,
+                                 const struct hbt_link *worker)
 {
 	struct shared *s;
 
 	HASH_FIND(hh, share->list, &id, sizeof(id), s);
 	if (s == NULL)
 		return NULL;
-	s->credits--;
+	if (worker == share->link)
+		s->credits--;
 	return &s->q;
 }
 

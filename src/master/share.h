@@ -35,10 +35,11 @@ bool hbt_share_has(const struct hbt_share *share, const char *uri);
 /* The queue worker, ready to be asked; NULL: none is. */
 struct hbt_link *hbt_share_link(const struct hbt_share *share);
 /* It is ready: learns of all endpoints and credits, and gets what waited in
- * memory meanwhile. */
+ * memory meanwhile. One that was attached before gets no more, and is to be
+ * told to hand over; what it has taken already it still brings. */
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link);
-/* It is gone, and all credits with it. */
-void hbt_share_detach(struct hbt_share *share);
+/* It is gone, and all credits with it, if it is the one that is attached. */
+void hbt_share_detach(struct hbt_share *share, const struct hbt_link *link);
 /* No credits any more, nothing to be enqueued. */
 void hbt_share_stop(struct hbt_share *share);
 
@@ -56,8 +57,10 @@ void hbt_share_resume(struct hbt_share *share);
 /* Nobody knows which credit a CALL used that was lost: all anew. */
 void hbt_share_renew(struct hbt_share *share);
 
-/* A CALL of the queue worker to the endpoint with this number uses a credit:
- * its queue, or NULL when the endpoint is gone. */
-struct hbt_queue *hbt_share_used(struct hbt_share *share, uint32_t id);
+/* A CALL of a queue worker to the endpoint with this number uses a credit,
+ * unless another one has its place already: the endpoint's queue, or NULL when
+ * it is gone. */
+struct hbt_queue *hbt_share_used(struct hbt_share *share, uint32_t id,
+                                 const struct hbt_link *worker);
 
 #endif

@@ -415,6 +415,7 @@ void hbt_redis_node_state(const struct hbt_redis_node *n,
 	*out = (struct hbt_redis_node_state){
 		.sending = n->n_sending,
 		.receiving = n->n_receiving,
+		.taking = n->n_taking,
 		.data_loss_watched = n->guard.watched,
 		.data_losses = n->guard.losses,
 		.heartbeats_out = n->beats_out,

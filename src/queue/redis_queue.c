@@ -436,6 +436,17 @@ static void redis_counts(struct hbt_queue *q, struct hbt_queue_counts *out)
 	out->oldest_waiting_ms = oldest != 0 ? hbt_now_ms() - oldest : 0;
 }
 
+size_t hbt_redis_queue_coming(const struct hbt_queue *q)
+{
+	const struct redis_queue *rq = (const struct redis_queue *)q;
+	size_t n = rq->n_coming + (rq->look != NULL ? rq->look->n : 0);
+	const struct hbt_pending *p;
+
+	TAILQ_FOREACH(p, &rq->returned, link)
+		n++;
+	return n;
+}
+
 static void redis_free(struct hbt_queue *q)
 {
 	struct redis_queue *rq = self(q);

@@ -66,10 +66,13 @@ struct hbt_queue *hbt_redis_queue_factory(void *node, const char *key);
 void hbt_redis_node_pause(struct hbt_redis_node *n, void (*settled)(void *arg),
                           void *arg);
 void hbt_redis_node_resume(struct hbt_redis_node *n);
+/* So many requests may still come to takers of this queue during a pause. */
+size_t hbt_redis_queue_coming(const struct hbt_queue *q);
 
 /* For the status: what passes through this node. */
 struct hbt_redis_node_state {
 	size_t sending, receiving; /* requests on their way now */
+	size_t taking; /* not 0: some more may come to be received */
 	bool data_loss_watched;
 	uint64_t data_losses, heartbeats_out, heartbeats_in;
 	bool pattern_responses; /* at present */

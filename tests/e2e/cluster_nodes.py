@@ -120,6 +120,8 @@ class Proxy:
         self.end_at = None  # (words, word): a request that has the words is
         #                     passed on up to that word, and nothing after it
         self.gone = False  # new connections are refused
+        self.held = None  # (words, event): who asks with the words gets no
+        #                   answer, nor any later one, before the event
         self.caught = threading.Event()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(self.path)
@@ -169,6 +171,9 @@ class Proxy:
                     if self._ends_in(pair, data):
                         break
                     continue
+                if self.held is not None and self.held[0] in data:
+                    pair["held"], self.held = self.held[1], None
+                    self.caught.set()
                 if self.match is not None and self.match in data:
                     self.match, pair["caught"] = None, True
                     self.caught.set()
@@ -184,6 +189,8 @@ class Proxy:
         while data:
             try:
                 data = pair["far"].recv(1 << 20)
+                if "held" in pair:
+                    pair["held"].wait()
                 if self.delay:
                     threading.Event().wait(self.delay)
                 if pair["caught"]:
@@ -211,6 +218,14 @@ class Proxy:
         pairs, self.pairs = self.pairs, []
         for pair in pairs:
             self._close(pair)
+
+    def hold_reply(self, words):
+        """The answer to the next such request waits for the event that is
+        returned; the request itself is executed."""
+        self.caught.clear()
+        event = threading.Event()
+        self.held = words, event
+        return event
 
     def lose_reply(self, match, keep=0):
         """Redis executes the next request with these bytes in it, but all

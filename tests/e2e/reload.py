@@ -4,14 +4,18 @@ changes nothing, what is right is in force, and workers that must know more are
 replaced by others while they finish what they carry.
 """
 import os
+import re
 import signal
 import ssl
 import socket
 import hashlib
 import shutil
 
+import threading
+
 import gateway as g
 import halibut_wire as hw
+from cluster_nodes import Cluster, Proxy, has_redis
 from gateway import Certificate, Client, Closed, Node, Poller, ctl, until
 
 
@@ -259,6 +263,190 @@ def test_a_section_redis_takes_a_restart():
     node.stop()
 
 
+def renew_queue_worker(node):
+    """Changes a setting that the queue worker is told: the pid of the old
+    one, when another has its place."""
+    old = node.worker_pids("queue")[-1]
+    renew_queue_worker.ms = 5000 + (renew_queue_worker.ms + 1) % 1000
+    extra = re.sub("command_timeout = .*\n", "", node.extra)
+    node.write_conf(extra.replace("redis {\n", "redis {\n command_timeout = "
+                                  f"{renew_queue_worker.ms}ms\n"))
+    at = len(node.log())
+    done = reload(node)
+    assert done.returncode == 0, done
+    assert "restart_needed" not in node.log()[at:]
+    node.wait_log(rf"\"pid\":{old}[^\n]*another one serves; finishing", at)
+    return old
+
+
+renew_queue_worker.ms = 0
+
+
+def wait_gone(node, old, patience=g.PATIENCE):
+    until(lambda: old not in node.worker_pids("queue"),
+          f"queue worker {old} is gone: "
+          f"{[x for x in node.log().splitlines() if f'{old}' in x][-5:]}",
+          patience)
+
+
+def proxied_cluster():
+    """(cluster, proxy of its second node)"""
+    c = Cluster(n=1)
+    proxy = Proxy(c.redis)
+    c.nodes.append(c.new_node(url=proxy.url))
+    c.nodes[1].wait_redis()
+    return c, proxy
+
+
+def test_a_queue_worker_finishes_what_it_carries_while_another_one_serves():
+    with Cluster() as c:
+        a, b = c.nodes
+        p = Poller(b, "poll://busy/")
+        b.wait_idle_poller("poll://busy/")
+        taken, waiting = Client(a), Client(a)
+        taken.start("poll://busy/", "IAny", "Echo", "x")
+        request, _ = p.take()
+        waiting.start("poll://later/", "IAny", "Echo", "x")
+        until(lambda: a.redis().get("sending") == 2, "both are in Redis")
+        olds = [renew_queue_worker(n) for n in c.nodes]
+        # The new ones serve.
+        Poller(b, "poll://other/").serve(lambda *_: "other")
+        reply, _ = Client(a).call("poll://other/", "IAny", "Echo", "x")
+        assert reply["result"] == "other", reply
+        p.answer(request, "done")
+        assert taken.finish()[0]["result"] == "done"
+        Poller(b, "poll://later/").serve(lambda *_: "late")
+        assert waiting.finish()[0]["result"] == "late"
+        for node, old in zip(c.nodes, olds):
+            wait_gone(node, old)
+        assert c.redis.immortal() == []
+
+
+def taken_meanwhile(words, comes_back):
+    """The queue worker is replaced while it takes a request out of Redis;
+    comes_back: the service that was ready for it is gone then, and back."""
+    c, proxy = proxied_cluster()
+    with c:
+        a, b = c.nodes
+        executed = []
+
+        def serve():
+            p = Poller(b, "poll://taken/")
+            p.serve(lambda request, _: executed.append(1) or "done")
+            return p
+
+        p = serve()
+        b.wait_idle_poller("poll://taken/")
+        client = Client(a)
+        client.call("poll://taken/", "IAny", "Echo", "x")  # all is set up
+        b.wait_idle_poller("poll://taken/")
+        released = proxy.hold_reply(words)
+        client.start("poll://taken/", "IAny", "Echo", "x")
+        assert proxy.caught.wait(g.PATIENCE), "nobody takes it"
+        if comes_back:
+            p.sock.shutdown(socket.SHUT_RDWR)
+            until(lambda: b.subscription("poll://taken/")["idle"] == 0,
+                  "the service is gone")
+        old = renew_queue_worker(b)
+        if comes_back:
+            serve()
+        released.set()
+        reply = client.finish()[0]
+        assert reply["result"] == "done", reply
+        assert executed == [1, 1], executed
+        wait_gone(b, old)
+
+
+def test_what_a_queue_worker_takes_when_it_is_replaced_is_not_lost():
+    for words in (b"LPOP", b"HMGET"):
+        for comes_back in (False, True):
+            taken_meanwhile(words, comes_back)
+
+
+class Callers:
+    """Calls through either node to services that poll both."""
+
+    def __init__(self, nodes, n=8):
+        self.nodes, self.executed, self.wrong = nodes, {}, []
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.last = self.answered = 0
+        for node in nodes:
+            for _ in range(n):
+                Poller(node, "poll://load/").serve(self.execute)
+            node.wait_idle_poller("poll://load/", n)
+        self.threads = [threading.Thread(target=self.run, args=(i,))
+                        for i in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def execute(self, request, streams):
+        n = request["params"][0]
+        with self.lock:
+            self.executed[n] = self.executed.get(n, 0) + 1
+        if len(request["params"]) == 1:
+            return n
+        return hw.DataStream(streams[request["params"][1]["id"]])
+
+    def run(self, i):
+        client = Client(self.nodes[i % 2], timeout=120)
+        while not self.over.is_set():
+            with self.lock:
+                self.last += 1
+                n = self.last
+            data = [os.urandom(300_000)] if n % 4 == 0 else []
+            reply, streams = client.call("poll://load/", "ICount", "Count", n,
+                                         *map(hw.DataStream, data))
+            with self.lock:
+                self.answered += 1
+                if list(streams.values()) != data or \
+                        (not data and reply["result"] != n):
+                    self.wrong.append(reply)
+
+    def wait(self, more):
+        before = self.answered
+        until(lambda: self.answered >= before + more or self.wrong,
+              f"{more} more calls", 90)
+
+    def finish(self):
+        self.over.set()
+        for t in self.threads:
+            t.join(130)
+            assert not t.is_alive(), "a call does not end"
+        assert not self.wrong, self.wrong[:5]
+        wrong = [n for n in range(1, self.last + 1)
+                 if self.executed.get(n) != 1]
+        assert not wrong, [(n, self.executed.get(n)) for n in wrong]
+
+
+def test_queue_workers_are_replaced_under_load_without_a_loss():
+    with Cluster() as c:
+        load = Callers(c.nodes)
+        for i in range(int(os.environ.get("HBT_RELOADS", 12))):
+            node = c.nodes[i % 2]
+            load.wait(20)
+            wait_gone(node, renew_queue_worker(node), 60)
+        load.wait(20)
+        load.finish()
+        print(f"# {load.answered} calls")
+        for node in c.nodes:
+            assert "worker_ended" not in node.log()
+            assert len(node.worker_pids("queue")) == 1
+
+
+def test_a_node_stops_while_an_old_queue_worker_still_waits():
+    with Cluster() as c:
+        a, b = c.nodes
+        client = Client(a)
+        client.start("poll://nobody/", "IAny", "Echo", "x")
+        until(lambda: a.redis().get("sending") == 1, "it is in Redis")
+        renew_queue_worker(a)
+        assert a.stop() == 0
+        text = client.finish()[0]["error"]["message"]
+        assert "stopping" in text or "shutting down" in text or \
+            "cancelled" in text, text
+        assert "did not stop within" not in a.log()
+
+
 def test_settings_that_need_a_restart_are_named():
     node = Node()
     node.write_conf("log_format = \"text\"\nsandbox = no\n")
@@ -268,4 +456,6 @@ def test_settings_that_need_a_restart_are_named():
     node.stop()
 
 
-g.main([v for k, v in list(globals().items()) if k.startswith("test_")])
+NEED_REDIS = ("queue_worker", "taken_meanwhile")
+g.main([v for k, v in list(globals().items()) if k.startswith("test_") and
+        (has_redis() or not any(x in k for x in NEED_REDIS))])

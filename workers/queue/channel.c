@@ -98,19 +98,28 @@ static void on_queue_settings(struct worker *w, struct hbt_rd *r)
 	halibut_error_clear(&err);
 }
 
-static void on_stop(struct worker *w, bool drain)
+static void on_stop(struct worker *w, uint8_t how)
 {
-	if (!drain) {
+	bool replaced = how == HBT_STOP_HANDOVER;
+
+	if (how == HBT_STOP_NOW || !w->ready) {
 		event_base_loopbreak(w->base);
 		return;
 	}
-	if (w->draining)
+	if (w->draining && !w->replaced)
 		return;
 	w->draining = true;
-	log_info("stopping behind %zu requests",
+	w->replaced = replaced;
+	log_info("%s %zu requests",
+	         replaced ? "another one serves; finishing"
+	                  : "stopping behind",
 	         enqueue_busy(w) + collect_busy(w));
-	collect_drain(w);
-	enqueue_drain(w);
+	if (replaced) {
+		collect_hand_over(w);
+	} else {
+		collect_drain(w);
+		enqueue_drain(w);
+	}
 	worker_maybe_leave(w);
 }
 
@@ -122,34 +131,49 @@ static bool is_under_way(const struct worker *w)
 
 	if (w->ready)
 		hbt_redis_node_state(w->setup->node, &redis);
-	return redis.receiving > 0 || enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
-	       hbt_spool_bytes() > 0 || hbt_ipc_unsent(w->ipc) > 0;
+	return redis.receiving > 0 || redis.taking > 0 ||
+	       enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
+	       hbt_spool_bytes() > 0;
 }
+
+static void leave_after(struct worker *w, const struct timeval *pause);
 
 /* From the loop: whoever is called back right now is not freed under it. */
 static void leave(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval patience = {.tv_usec = 300000};
+	static const struct timeval soon = {.tv_usec = 10000};
 	struct worker *w = arg;
 
 	(void)fd;
 	(void)what;
+	w->leaving = false;
 	if (is_under_way(w) || w->signed_off)
 		return;
+	if (hbt_ipc_unsent(w->ipc) > 0) { /* as after each tick */
+		leave_after(w, &soon);
+		return;
+	}
 	w->signed_off = true;
-	if (w->ready)
+	if (w->ready && !w->replaced)
 		nodes_sign_off(w);
 	event_base_loopexit(w->base, w->ready ? &patience : NULL);
+}
+
+static void leave_after(struct worker *w, const struct timeval *pause)
+{
+	w->leaving = event_base_once(w->base, -1, EV_TIMEOUT, leave, w,
+	                             pause) == 0;
+	if (!w->leaving)
+		log_error("out of memory while draining"); /* the tick tries */
 }
 
 void worker_maybe_leave(struct worker *w)
 {
 	static const struct timeval at_once;
 
-	if (!w->draining)
-		return;
-	if (event_base_once(w->base, -1, EV_TIMEOUT, leave, w, &at_once) != 0)
-		log_error("out of memory while draining"); /* the tick tries */
+	if (w->draining && !w->leaving)
+		leave_after(w, &at_once);
 }
 
 static void on_call(struct worker *w, struct hbt_ipc_msg *msg)
@@ -206,7 +230,7 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 		collect_or_not(w, msg->id, hbt_rd_u8(&r) != 0);
 		break;
 	case HBT_IPC_STOP:
-		on_stop(w, hbt_rd_u8(&r) != 0);
+		on_stop(w, hbt_rd_u8(&r));
 		break;
 	default: /* trust, polls and the like: news for other workers */
 		break;

@@ -199,14 +199,10 @@ static void endpoint_free(struct worker *w, struct endpoint *e)
 	free(e);
 }
 
-static int offer(struct worker *w, struct endpoint *e)
+static int add_credit(struct worker *w, struct endpoint *e)
 {
 	struct credit *c;
 
-	if (e->debt > 0) {
-		e->debt--;
-		return HALIBUT_OK;
-	}
 	if ((c = calloc(1, sizeof(*c))) == NULL)
 		return HALIBUT_ENOMEM;
 	c->w = w;
@@ -216,6 +212,14 @@ static int offer(struct worker *w, struct endpoint *e)
 	LIST_INSERT_HEAD(&e->offered, c, link);
 	e->n_offered++;
 	hbt_queue_offer(e->queue, &c->taker);
+	return HALIBUT_OK;
+}
+
+static int offer(struct worker *w, struct endpoint *e)
+{
+	if (e->debt == 0)
+		return add_credit(w, e);
+	e->debt--;
 	return HALIBUT_OK;
 }
 
@@ -304,7 +308,7 @@ static int on_fail(struct credit *c, struct hbt_ipc_msg *msg)
 	/* Its time to finish was over: what the original's nodes say then, so
 	 * that its callers know that they may try again. */
 	if (rc == HALIBUT_OK && err.status == HALIBUT_EWORKER &&
-	    c->w->draining)
+	    c->w->draining && !c->w->replaced)
 		hbt_redis_error(&err, HBT_REDIS_ABANDONED, "", err.message);
 	if (rc == HALIBUT_OK && err.status != HALIBUT_OK)
 		hbt_pending_fail(finish(c), &err);
@@ -312,6 +316,17 @@ static int on_fail(struct credit *c, struct hbt_ipc_msg *msg)
 		rc = HALIBUT_EPROTO;
 	halibut_error_clear(&err);
 	return rc;
+}
+
+/* The master knows the endpoint no more, and nobody else would take it. */
+static void end_refused(struct credit *c)
+{
+	struct halibut_error err = {0};
+
+	hbt_redis_error(&err, HBT_REDIS_ABANDONED, "",
+	                "nobody polls this gateway for its endpoint any more");
+	hbt_pending_fail(finish(c), &err);
+	halibut_error_clear(&err);
 }
 
 /* Nothing of it was sent: another node may take it. */
@@ -328,7 +343,10 @@ static int on_return(struct credit *c, struct hbt_ipc_msg *msg)
 		end_lost(c, "The request");
 		return HALIBUT_OK;
 	}
-	hbt_pending_put_back(finish(c));
+	if (c->w->replaced)
+		end_refused(c);
+	else
+		hbt_pending_put_back(finish(c));
 	return HALIBUT_OK;
 }
 
@@ -379,6 +397,25 @@ void collect_drain(struct worker *w)
 
 	for (e = w->endpoints; e != NULL; e = e->hh.next)
 		endpoint_void(e);
+}
+
+/*
+ * What was popped is in no list any more. The master's OFFERs are for the
+ * other one now, but what is brought without one waits there for a taker: a
+ * credit for each that may still come, and none is withdrawn.
+ */
+void collect_hand_over(struct worker *w)
+{
+	struct endpoint *e;
+	size_t coming;
+
+	hbt_redis_node_pause(w->setup->node, NULL, NULL);
+	for (e = w->endpoints; e != NULL; e = e->hh.next) {
+		coming = hbt_redis_queue_coming(e->queue);
+		while (e->n_offered < coming &&
+		       add_credit(w, e) == HALIBUT_OK)
+			coming = hbt_redis_queue_coming(e->queue);
+	}
 }
 
 size_t collect_busy(const struct worker *w)

@@ -120,7 +120,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	worker_maybe_leave(w); /* what nobody told of, such as a drained spool */
-	if (w->draining)
+	if (w->draining && !w->replaced)
 		enqueue_drain(w);
 	w->waiting = w->waiting_bytes = 0;
 	hbt_switchboard_each(w->switchboard, add_waiting, w);

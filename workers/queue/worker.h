@@ -36,6 +36,7 @@ struct worker {
 	struct hbt_ipc *ipc;
 	bool ready;    /* both kinds of settings came */
 	bool draining; /* STOP came: leave when nothing is under way */
+	bool replaced; /* by another one: all that we have is still wanted */
 	int exit_code;
 
 	struct hbt_settings settings;
@@ -53,6 +54,7 @@ struct worker {
 	struct nodes *nodes;     /* nodes.c */
 	struct lengths *lengths; /* lengths.c */
 	struct examiner *examiner; /* examine.c */
+	bool leaving; /* it is looked at soon whether we can */
 	bool signed_off;
 	struct hbt_redis_batch *drain; /* enqueue.c: asks what is collected */
 
@@ -102,6 +104,8 @@ int collect_message(struct worker *w, struct hbt_ipc_msg *msg);
 void collect_or_not(struct worker *w, uint32_t id, bool on);
 /* Nothing is collected any more. */
 void collect_drain(struct worker *w);
+/* The same, but what is on its way out of Redis is still brought. */
+void collect_hand_over(struct worker *w);
 size_t collect_busy(const struct worker *w);
 /* Before the switchboard's end. */
 void collect_free(struct worker *w);

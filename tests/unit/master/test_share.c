@@ -97,7 +97,7 @@ static void connect_worker(struct fixture *f)
 
 static void lose_worker(struct fixture *f)
 {
-	hbt_share_detach(f->share);
+	hbt_share_detach(f->share, &f->link);
 	hbt_ipc_free(&f->link.ipc);
 	hbt_ipc_free(&f->worker);
 }
@@ -178,7 +178,7 @@ static void collect(struct fixture *f, struct collected *c)
 		.service = strdup("IEcho"),
 		.method = strdup("Say"),
 	};
-	struct hbt_queue *q = hbt_share_used(f->share, 1);
+	struct hbt_queue *q = hbt_share_used(f->share, 1, &f->link);
 
 	assert_ptr_equal(q, f->queue);
 	memset(c, 0, sizeof(*c));
@@ -277,9 +277,47 @@ static void when_nobody_knows_what_was_used_all_begins_anew(void **state)
 	assert_hears(f, "E1=poll://a/ O1 ");
 	hbt_share_renew(f->share);
 	assert_hears(f, "G1 E2=poll://a/ O2 ");
-	assert_null(hbt_share_used(f->share, 1));
+	assert_null(hbt_share_used(f->share, 1, &f->link));
 	hbt_queue_withdraw(&f->takers[0]);
 	assert_hears(f, "W2 ");
+}
+
+static void what_an_old_worker_brings_is_no_credit_of_the_new_one(void **state)
+{
+	static const struct hbt_ipc_ops near = {master_hears, closed};
+	static const struct hbt_ipc_ops far = {worker_hears, closed};
+	struct hbt_link link = {.kind = HBT_PEER_QUEUE_WORKER};
+	struct hbt_ipc *worker = NULL;
+	struct fixture *f = *state;
+	struct collected c;
+	int pair[2];
+
+	connect_worker(f);
+	hbt_queue_offer(f->queue, &f->takers[0]);
+	hbt_queue_offer(f->queue, &f->takers[1]);
+	assert_hears(f, "E1=poll://a/ O1 O1 ");
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	assert_int_equal(hbt_ipc_new(&link.ipc, f->base, pair[0],
+	                             HBT_IPC_MAX_BODY, &near, f),
+	                 HALIBUT_OK);
+	assert_int_equal(hbt_ipc_new(&worker, f->base, pair[1],
+	                             HBT_IPC_MAX_BODY, &far, f),
+	                 HALIBUT_OK);
+	hbt_share_attach(f->share, &link);
+	assert_hears(f, "E1=poll://a/ O1 O1 ");
+	assert_ptr_equal(hbt_share_link(f->share), &link);
+	collect(f, &c); /* of the old one */
+	assert_ptr_equal(f->delivered, &c.pending);
+	assert_hears(f, "W1 "); /* at the new one, whose taker is busy */
+	end(f, &c);
+	hbt_share_detach(f->share, &f->link);
+	assert_ptr_equal(hbt_share_link(f->share), &link);
+	hbt_queue_withdraw(&f->takers[1]);
+	assert_hears(f, "W1 ");
+	hbt_share_detach(f->share, &link);
+	assert_null(hbt_share_link(f->share));
+	hbt_ipc_free(&link.ipc);
+	hbt_ipc_free(&worker);
 }
 
 static void a_node_that_stops_has_no_credits(void **state)
@@ -341,7 +379,7 @@ static void a_queue_that_ends_takes_its_endpoint_with_it(void **state)
 	hbt_queue_withdraw(&f->takers[0]);
 	hbt_queue_free(&f->queue);
 	assert_hears(f, "E1=poll://a/ O1 W1 G1 ");
-	assert_null(hbt_share_used(f->share, 1));
+	assert_null(hbt_share_used(f->share, 1, &f->link));
 }
 
 static void endpoints_that_stay_in_memory_are_not_shared(void **state)
@@ -373,6 +411,9 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_withdrawal_that_crosses_a_request_is_made_up_for,
+			set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			what_an_old_worker_brings_is_no_credit_of_the_new_one,
 			set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			when_nobody_knows_what_was_used_all_begins_anew, set_up,
