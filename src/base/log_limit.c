@@ -143,6 +143,14 @@ void hbt_log_limited_from(const char *file, const char *key,
 	hbt_log_from(file, level, about, "%s", text);
 }
 
+void hbt_log_key(char key[HBT_LOG_KEY], const char *what, const char *peer)
+{
+	const char *colon = strrchr(peer, ':');
+
+	snprintf(key, HBT_LOG_KEY, "%s %.*s", what,
+	         colon != NULL ? (int)(colon - peer) : (int)strlen(peer), peer);
+}
+
 /* The same reason at another port is the same. */
 static void add_without(char *key, size_t size, const char *text,
                         const char *left_out)

@@ -28,6 +28,11 @@ void hbt_log_limited_from(const char *file, const char *key,
  */
 void hbt_log_limit_tick(int64_t now_ms);
 
+/* A key of lines about the same at the same source: peer is "address:port", of
+ * which the port does not count. */
+#define HBT_LOG_KEY 256
+void hbt_log_key(char key[HBT_LOG_KEY], const char *what, const char *peer);
+
 /*
  * A peer that was refused, once a source and reason a minute. peer is
  * "address:port"; thumbprint may be NULL.

@@ -222,16 +222,12 @@ static const char *whose_text(const struct account *a)
 static void log_full(const struct hbt_spool_payer *p, const struct account *a)
 {
 	const char *name = limit_names[a->whose];
-	const char *colon = strrchr(p->peer, ':');
-	size_t n = colon != NULL ? (size_t)(colon - p->peer) : strlen(p->peer);
-	const char *source = p->peer;
-	char key[256];
+	char key[HBT_LOG_KEY];
 
-	if (a->whose == HBT_SPOOL_OF_SOURCE) { /* perhaps a network */
-		source = a->key;
-		n = strlen(source);
-	}
-	snprintf(key, sizeof(key), "%s %.*s", name, (int)n, source);
+	if (a->whose == HBT_SPOOL_OF_SOURCE) /* perhaps a network */
+		snprintf(key, sizeof(key), "%s %s", name, a->key);
+	else
+		hbt_log_key(key, name, p->peer);
 	log_limited(key, HBT_LOG_WARNING,
 	            LOG_ABOUT(.event = "spool_full", .peer = p->peer,
 	                      .thumbprint = p->thumbprint,

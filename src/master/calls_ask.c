@@ -151,11 +151,9 @@ static void log_full(const struct hbt_call *call, const char *endpoint,
 {
 	const char *name = hbt_limit_name(limit);
 	const char *from = call->from != NULL ? call->from : "";
-	const char *colon = strrchr(from, ':');
-	char key[256];
+	char key[HBT_LOG_KEY];
 
-	snprintf(key, sizeof(key), "full %s %.*s", name,
-	         colon != NULL ? (int)(colon - from) : 0, from);
+	hbt_log_key(key, name, from);
 	log_limited(key, HBT_LOG_WARNING,
 	            LOG_ABOUT(.event = "request_refused", .peer = from,
 	                      .thumbprint = call->from_thumbprint,

@@ -173,6 +173,37 @@ static const char too_many_of_certificate[] =
 	"its certificate has as many connections as it may have";
 static const char no_memory[] = "the gateway is short of memory";
 
+/* One line a minute for each reason and source. */
+static void log_no_subscription(const struct hbt_link *link, const char *peer,
+                                const char *thumbprint, const char *uri)
+{
+	char key[HBT_LOG_KEY];
+
+	hbt_log_key(key, "no subscription", peer);
+	log_limited(key, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "subscription_refused", .peer = peer,
+	                      .thumbprint = thumbprint, .endpoint = uri),
+	            "%s: subscription of %s refused: \"%s\" is no poll:// URI",
+	            link->name, peer, uri);
+}
+
+static void log_too_many(const struct hbt_link *link, const char *peer,
+                         const char *thumbprint, const char *uri,
+                         uint32_t limit)
+{
+	char key[HBT_LOG_KEY];
+
+	hbt_log_key(key, "max_connections_per_subscription", peer);
+	log_limited(key, HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "subscription_refused", .peer = peer,
+	                      .thumbprint = thumbprint, .endpoint = uri,
+	                      .remedy = "max_connections_per_subscription"),
+	            "%s: a polling client at %s has exceeded the maximum "
+	            "number of active connections (%u) for subscription %s; it "
+	            "was refused. See max_connections_per_subscription",
+	            link->name, peer, limit, uri);
+}
+
 /* May this connection subscribe? NULL, and it is counted, or why not. */
 static const char *admit(struct hbt_subscriptions *subs, struct hbt_link *link,
                          uint32_t id, const char *uri, const char *thumbprint,
@@ -184,12 +215,7 @@ static const char *admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 	const char *why = NULL;
 
 	if (to == NULL) {
-		log_limited(uri, HBT_LOG_WARNING,
-		            LOG_ABOUT(.event = "subscription_refused",
-		                      .peer = peer, .endpoint = uri),
-		            "%s: subscription of %s refused: \"%s\" is no "
-		            "poll:// URI",
-		            link->name, peer, uri);
+		log_no_subscription(link, peer, thumbprint, uri);
 		refuse(subs, peer, thumbprint,
 		       "its subscription \"%s\" is no poll:// URI", uri);
 		return not_a_subscription;
@@ -197,16 +223,7 @@ static const char *admit(struct hbt_subscriptions *subs, struct hbt_link *link,
 	if (limit > 0 && to->connections >= limit) {
 		hbt_admission_refused(subs->admission,
 		                      HBT_LIMIT_SUBSCRIPTION_CONNECTIONS);
-		log_limited(uri, HBT_LOG_WARNING,
-		            LOG_ABOUT(.event = "subscription_refused",
-		                      .peer = peer, .endpoint = q->key,
-		                      .remedy = "max_connections_per_"
-		                                "subscription"),
-		            "%s: a polling client at %s has exceeded the "
-		            "maximum number of active connections (%u) for "
-		            "subscription %s; it was refused. See "
-		            "max_connections_per_subscription",
-		            link->name, peer, limit, q->key);
+		log_too_many(link, peer, thumbprint, q->key, limit);
 		refuse(subs, peer, thumbprint,
 		       "%s has as many connections as "
 		       "max_connections_per_subscription allows",

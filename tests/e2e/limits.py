@@ -278,9 +278,9 @@ def test_a_source_connects_only_so_often():
     node.stop()
 
 
-def admitted(node, certificate="peer", uri=None):
+def admitted(node, certificate="peer", uri=None, source=None):
     """A connection that identified itself, or None."""
-    peer = Peer(node, certificate=certificate)
+    peer = Peer(node, certificate=certificate, source=source)
     try:
         peer.send(hw.PREAMBLE + (hw.subscriber(uri) if uri else hw.CLIENT))
         peer.expect(hw.SERVER)
@@ -305,6 +305,27 @@ def test_a_certificate_has_only_so_many_connections():
     assert Certificate.get("peer").thumbprint in lines[0]
     assert "connection_lost" not in node.log()
     for p in [*held, other]:
+        p.close()
+    node.stop()
+
+
+def test_refused_subscriptions_are_a_line_a_reason_and_source():
+    node = Node(LINES + "max_connections_per_subscription = 1\n")
+    held = [Poller(node, f"poll://held-{i}/") for i in range(3)]
+    for i in range(3):
+        assert admitted(node, uri=f"poll://held-{i}/") is None
+    assert admitted(node, uri="poll://held-0/", source="127.0.0.2") is None
+    for uri in ("https://a/", "https://b/"):
+        assert admitted(node, uri=uri) is None
+    text = "maximum number of active connections"
+    lines = [line for line in node.log().splitlines()
+             if '"subscription_refused"' in line]
+    assert len([l for l in lines if text in l and "127.0.0.1" in l]) == 1
+    assert len([l for l in lines if text in l and "127.0.0.2" in l]) == 1
+    assert len([l for l in lines if "is no poll:// URI" in l]) == 1
+    assert len(lines) == 3, lines
+    assert Certificate.get("peer").thumbprint in lines[0]
+    for p in held:
         p.close()
     node.stop()
 

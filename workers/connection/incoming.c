@@ -305,12 +305,14 @@ static void client(void *arg, struct hbt_accepted *a)
 {
 	struct worker *w = arg;
 	const char *peer = hbt_conn_peer_address(hbt_exchange_conn(a->ex));
+	char key[HBT_LOG_KEY];
 
 	if (w->settings.serves_clients) {
 		identify_client(w, a, peer);
 		return;
 	}
-	log_limited(a->thumbprint, HBT_LOG_WARNING,
+	hbt_log_key(key, "serves no clients", peer);
+	log_limited(key, HBT_LOG_WARNING,
 	            LOG_ABOUT(.event = "client_refused", .peer = peer,
 	                      .thumbprint = a->thumbprint,
 	                      .remedy = "serve_clients"),

@@ -130,6 +130,21 @@ static void there_is_an_end_to_keys_of_no_event(void **state)
 	assert_int_equal(h->lines, 1025);
 }
 
+static void a_key_is_of_an_address_at_any_port(void **state)
+{
+	char key[HBT_LOG_KEY];
+
+	(void)state;
+	hbt_log_key(key, "full", "192.0.2.1:1000");
+	assert_string_equal(key, "full 192.0.2.1");
+	hbt_log_key(key, "full", "[2001:db8::1]:7");
+	assert_string_equal(key, "full [2001:db8::1]");
+	hbt_log_key(key, "full", "a process");
+	assert_string_equal(key, "full a process");
+	hbt_log_key(key, "full", "");
+	assert_string_equal(key, "full ");
+}
+
 static void refusals_are_a_line_a_reason_and_source(void **state)
 {
 	struct heard *h = *state;
@@ -201,6 +216,7 @@ int main(void)
 			another_event_still_has_its_lines, start, stop),
 		cmocka_unit_test_setup_teardown(
 			there_is_an_end_to_keys_of_no_event, start, stop),
+		cmocka_unit_test(a_key_is_of_an_address_at_any_port),
 		cmocka_unit_test_setup_teardown(
 			refusals_are_a_line_a_reason_and_source, start, stop),
 		cmocka_unit_test(an_outage_begins_once_and_ends_once),
