@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 import halibut_wire as hw
 from cluster_nodes import Cluster, Redis, has_redis
 from gateway import (
     BUILD, ECHO, PATIENCE, SRC, Certificate, Client, Poller, ctl, echo_first,
-    main, until)
+    counted, main, until)
 
 WORK = tempfile.mkdtemp(prefix="halibut-cluster-")
 atexit.register(shutil.rmtree, WORK, True)
@@ -47,6 +48,35 @@ def test_a_service_that_polls_one_node_is_called_at_the_other():
     reply, _ = Client(b).call("poll://sq/", "IAny", "Echo", {"a": [1, None]})
     assert reply["result"] == {"a": [1, None]}, reply
     until(lambda: c.redis.keys() == [], f"nothing left: {c.redis.keys()}")
+    c.stop()
+
+
+def test_a_subscription_has_only_so_much_in_the_spool_at_its_node():
+    c = Cluster(extra="spool_max_per_subscription = 256KiB\n"
+                "spool_memory = 64KiB\n", workers=1)
+    a, b = c.nodes
+    slow = Poller(a, "poll://slow/", timeout=600)
+    a.wait_idle_poller("poll://slow/")
+    data = os.urandom(16 << 20)  # more than the kernel keeps
+    client = Client(b, timeout=600)
+    call = threading.Thread(target=client.start, daemon=True, args=(
+        "poll://slow/", "IAny", "Echo", hw.DataStream(data)))
+    call.start()
+    until(lambda: counted(a, "spool_full_per_subscription") > 0, "it waits")
+    until(lambda: counted(a, "spool_bytes") == 256 << 10, "it is full")
+    assert "to and from poll://slow/ wait" in a.log()
+    request, streams = slow.take()
+    assert list(streams.values()) == [data]
+    call.join(600)
+    # The response waits at the node of its caller, who does not read it.
+    sender = threading.Thread(target=slow.answer, daemon=True,
+                              args=(request, hw.DataStream(data)))
+    sender.start()
+    until(lambda: counted(b, "spool_full_per_subscription") > 0, "it waits")
+    until(lambda: counted(b, "spool_bytes") == 256 << 10, "it is full")
+    reply, streams = client.finish()
+    assert reply["error"] is None and list(streams.values()) == [data]
+    sender.join(600)
     c.stop()
 
 

@@ -196,6 +196,11 @@ stop_timeout = 10s
             self.process.wait()
 
 
+def counted(node, name):
+    """A counter of all workers of the node together."""
+    return sum(w.get(name, 0) for w in node.status()["workers"])
+
+
 class Closed(Exception):
     pass
 

@@ -9,8 +9,8 @@ import time
 import zlib
 
 import halibut_wire as hw
-from gateway import (Certificate, Client, Closed, Node, Peer, Poller, ctl,
-                     echo_first, main, until)
+from gateway import (Certificate, Client, Closed, Node, Peer, Poller, counted,
+                     ctl, echo_first, main, until)
 
 
 class Crowd:
@@ -82,11 +82,6 @@ class Crowd:
         for some in (self.shaking, self.greeting, self.idle):
             for s, _, _ in some.values():
                 s.close()
-
-
-def counted(node, name):
-    """A counter of all workers of the node together."""
-    return sum(w.get(name, 0) for w in node.status()["workers"])
 
 
 def test_a_crowd_waits_in_line_and_is_served_in_order():

@@ -33,13 +33,22 @@ void worker_fail(struct worker *w, uint32_t id,
 	worker_tell(w, HBT_IPC_FAIL, id, &wr, -1);
 }
 
-int worker_pipe_sink(struct worker *w, struct hbt_sink **sink, int *fd)
+int worker_pipe_sink(struct worker *w, struct hbt_sink **sink,
+                     const char *endpoint, int *fd)
 {
-	return hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
-	                         w->settings.spool_directory, NULL, fd);
+	struct hbt_spool_payer *payer =
+		hbt_spool_payer_new(w->spools, "another node", NULL, endpoint);
+	int rc = HALIBUT_ENOMEM;
+
+	if (payer != NULL)
+		rc = hbt_pipe_sink_new(sink, w->base, &w->settings.limits,
+		                       w->settings.spool_directory, payer, fd);
+	hbt_spool_payer_unref(&payer);
+	return rc;
 }
 
-int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)
+int worker_pipe(struct worker *w, struct hbt_source *src, const char *endpoint,
+                int *fd)
 {
 	struct hbt_sink *sink;
 	int rc;
@@ -49,7 +58,7 @@ int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)
 		return HALIBUT_OK;
 	if ((*fd = hbt_pipe_source_detach(&src)) >= 0)
 		return HALIBUT_OK;
-	if ((rc = worker_pipe_sink(w, &sink, fd)) != HALIBUT_OK) {
+	if ((rc = worker_pipe_sink(w, &sink, endpoint, fd)) != HALIBUT_OK) {
 		hbt_source_free(&src);
 		return rc;
 	}
@@ -65,9 +74,12 @@ int worker_pipe(struct worker *w, struct hbt_source *src, int *fd)
 
 static void on_settings(struct worker *w, struct hbt_rd *r)
 {
-	if (w->settings.node != NULL ||
-	    hbt_worker_settings(r, &w->settings, "queue worker", false) ==
-	            HALIBUT_OK)
+	if (w->settings.node != NULL)
+		return;
+	if (hbt_worker_settings(r, &w->settings, "queue worker", false) ==
+	            HALIBUT_OK &&
+	    (w->spools = hbt_spool_accounts_new(w->base, &w->settings.limits,
+	                                        &w->no_sources)) != NULL)
 		return;
 	log_error("the settings cannot be applied");
 	give_up(w);
@@ -261,6 +273,7 @@ void worker_fini(struct worker *w)
 	examine_free(w);
 	lengths_free(w);
 	nodes_free(w);
+	hbt_spool_accounts_free(&w->spools);
 	hbt_log_order_forget();
 	hbt_ipc_free(&w->ipc);
 	free(w->state_told);

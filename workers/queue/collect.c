@@ -76,7 +76,8 @@ static int send_call(struct credit *c, uint32_t endpoint)
 	int fd, rc;
 
 	c->p->streams = NULL;
-	if ((rc = worker_pipe(c->w, streams, &fd)) != HALIBUT_OK)
+	rc = worker_pipe(c->w, streams, c->endpoint->queue->key, &fd);
+	if (rc != HALIBUT_OK)
 		return rc;
 	hbt_wr_init(&wr, HBT_IPC_MAX_BODY);
 	hbt_wr_u8(&wr, HBT_CALL_TO_ENDPOINT);

@@ -1,5 +1,6 @@
 /* Requests of this node, into the queue that the nodes share. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "queue/redis_names.h"
@@ -14,6 +15,7 @@ struct enqueued {
 	uint32_t id; /* the master's */
 	struct worker *w;
 	struct hbt_pending pending;
+	char *endpoint; /* its key, while it is in a queue */
 	UT_hash_handle hh;
 };
 
@@ -29,6 +31,7 @@ static void enqueued_free(struct enqueued *e)
 
 	HASH_DEL(w->enqueued, e);
 	hbt_pending_fini(&e->pending);
+	free(e->endpoint);
 	free(e);
 	worker_maybe_leave(w);
 }
@@ -60,9 +63,9 @@ static void answered(struct hbt_pending *p, struct hbt_message *m,
 	int fd = -1, rc = HALIBUT_OK;
 
 	if (streams != NULL)
-		rc = worker_pipe(e->w, streams, &fd);
+		rc = worker_pipe(e->w, streams, e->endpoint, &fd);
 	else if (m->env.n_streams > 0)
-		rc = worker_pipe_sink(e->w, sink, &fd);
+		rc = worker_pipe_sink(e->w, sink, e->endpoint, &fd);
 	if (rc != HALIBUT_OK) {
 		hbt_message_unref(&m);
 		fail_with(e, rc, HALIBUT_CONNECTION_UNKNOWN,
@@ -113,7 +116,7 @@ static void push(struct enqueued *e, const char *uri)
 	int64_t timeout_ms = e->pending.msg->env.queue_timeout_ms;
 	struct halibut_error err = {0};
 
-	if (q == NULL) {
+	if (q == NULL || (e->endpoint = strdup(q->key)) == NULL) {
 		fail_with(e, HALIBUT_ENOMEM, HALIBUT_CONNECTION_CONNECTING,
 		          "The gateway could not make a queue for the endpoint; "
 		          "the request was not sent");

@@ -100,6 +100,10 @@ static void tell_stats(struct worker *w)
 {
 	w->stats.calls_in_flight = enqueue_busy(w) + collect_busy(w);
 	w->stats.spool_bytes = hbt_spool_bytes();
+	w->stats.spool_full =
+		hbt_spool_accounts_full(w->spools, HBT_SPOOL_OF_ALL);
+	w->stats.spool_full_per_subscription =
+		hbt_spool_accounts_full(w->spools, HBT_SPOOL_OF_SUBSCRIPTION);
 	hbt_worker_second(w->ipc, &w->stats, &w->stats_told);
 }
 

@@ -44,6 +44,10 @@ struct worker {
 
 	struct hbt_redis_setup *setup;
 	struct hbt_switchboard *switchboard;
+	/* What other nodes send has a subscription, and nothing else that we
+	 * know. */
+	struct hbt_source_rule no_sources;
+	struct hbt_spool_accounts *spools;
 
 	struct enqueued *enqueued;  /* by the master's id */
 	struct credit *collected;   /* by our id */
@@ -83,8 +87,11 @@ void worker_fail(struct worker *w, uint32_t id,
  * A section for the other process: *fd is the reading end of a pipe, into which
  * src flows by itself; src is taken over, and NULL gives -1.
  */
-int worker_pipe(struct worker *w, struct hbt_source *src, int *fd);
-int worker_pipe_sink(struct worker *w, struct hbt_sink **sink, int *fd);
+int worker_pipe(struct worker *w, struct hbt_source *src, const char *endpoint,
+                int *fd);
+/* endpoint: whose spool it counts for, by its key; NULL: nobody's. */
+int worker_pipe_sink(struct worker *w, struct hbt_sink **sink,
+                     const char *endpoint, int *fd);
 
 /* backend.c: HALIBUT_OK, or err says why it cannot be. */
 int backend_start(struct worker *w, struct halibut_error *err);
