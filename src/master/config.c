@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "master/config_secret.h"
+#include "master/config_text.h"
 #include "master/status_config.h"
 
 #define MAX_FILE ((size_t)1024 * 1024)
@@ -16,6 +17,7 @@
 static struct {
 	const char *path;
 	struct halibut_error *err;
+	struct hbt_config_open open;
 	bool failed;
 } loading;
 
@@ -78,6 +80,20 @@ static void set_unknown(const cfg_t *section, const char *name)
 	              hint != NULL ? hint : "", hint != NULL ? "\"?" : "");
 }
 
+static bool is_about_the_end(const char *text)
+{
+	return strcmp(text, "premature end of file") == 0 ||
+	       strcmp(text, "unterminated string constant") == 0;
+}
+
+static void set_open(void)
+{
+	loading.failed = true;
+	hbt_error_set(loading.err, HALIBUT_EINVAL,
+	              "%s:%d: a %s begins in this line that has no end",
+	              loading.path, loading.open.line, loading.open.what);
+}
+
 static void on_error(cfg_t *section, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 
@@ -96,11 +112,14 @@ static void on_error(cfg_t *section, const char *fmt, va_list ap)
 		set_unknown(section, text + 16);
 		return;
 	}
-	hbt_error_set(loading.err, HALIBUT_EINVAL, "%s:%d: %s%s", loading.path,
-	              section->line, text,
-	              strcmp(text, "premature end of file") == 0
-	                      ? "; a value, a quote or a brace is missing"
-	                      : "");
+	if (loading.open.line > 0 && is_about_the_end(text))
+		set_open();
+	else
+		hbt_error_set(loading.err, HALIBUT_EINVAL, "%s:%d: %s%s",
+		              loading.path, section->line, text,
+		              strcmp(text, "premature end of file") == 0
+		                      ? "; a value is missing"
+		                      : "");
 }
 
 int hbt_config_validate(const struct hbt_setting *s, cfg_t *section,
@@ -228,7 +247,7 @@ static void note_file(struct hbt_config *cfg, const char *text)
 		snprintf(cfg->sha256 + 2 * i, 3, "%02x", digest[i]);
 }
 
-static int parse_text(cfg_t *parser, const char *path, const char *text,
+static int parse_text(cfg_t *parser, const char *path, char *text,
                       struct halibut_error *err)
 {
 	int rc;
@@ -236,7 +255,10 @@ static int parse_text(cfg_t *parser, const char *path, const char *text,
 	loading.path = path;
 	loading.err = err;
 	loading.failed = false;
+	hbt_config_blank_comments(text, &loading.open);
 	rc = cfg_parse_buf(parser, text);
+	if (!loading.failed && loading.open.line > 0)
+		set_open();
 	loading.err = NULL;
 	if (rc == CFG_SUCCESS && !loading.failed)
 		return HALIBUT_OK;

@@ -130,9 +130,54 @@ static void a_wrong_value_is_told_with_its_line(void **state)
 	assert_wrong("listen = {\"1\",\n \"localhost:1\"}\n", 2,
 	             "no numeric address");
 	assert_wrong("trust = {\"" PRINT1 "\",\n\"AB\"}\n", 2, "no thumbprint");
-	assert_wrong("node = 'a\n", 3, "unterminated string");
 	assert_wrong("workers =\n", 3, "is missing");
 	assert_wrong("friendly_headers = {\"X\"}\n", 1, "no HTTP header");
+}
+
+static void a_mistake_is_told_with_its_line_below_comments(void **state)
+{
+	(void)state;
+	assert_wrong("# one\n## two\n#\n// four\n//five\nbad = 1\n", 6, "bad");
+	assert_wrong("/* one\n two */ /* */\nbad = 1\n", 3, "bad");
+	assert_wrong("node = a # \"\nlog_level = info // {\nbad = 1\n", 3,
+	             "bad");
+	assert_wrong("route \"a\" {\n # }\n bad = 1\n}\n", 3, "bad");
+	assert_wrong("# \xc3\xa4'\"{\nstop_timeout = 10\n", 2, "a unit");
+}
+
+static void a_comment_is_none_where_it_is_a_part_of_a_value(void **state)
+{
+	static const char *const nodes[] = {
+		"a # b",         "\"a // b\"", "'a /* b */'", "\"\\\"#\"",
+		"'it\\'s #1'",   "a//b",       "a/",          "\"${NONE:-#}\"",
+		"${NONE:-a//b#}"};
+	static const char *const meant[] = {
+		"a",    "a // b", "a /* b */", "\"#", "it's #1",
+		"a//b", "a/",     "#",         "a//b#"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		char text[64];
+		struct hbt_config *cfg;
+
+		snprintf(text, sizeof(text), "node = %s\n", nodes[i]);
+		cfg = right(text);
+		assert_string_equal(cfg->node, meant[i]);
+		hbt_config_free(&cfg);
+	}
+}
+
+static void what_has_no_end_is_told_where_it_begins(void **state)
+{
+	(void)state;
+	assert_wrong("# x\nnode = 'a\n\n", 2, "a quote begins");
+	assert_wrong("# x\nnode = \"a\n\n", 2, "a quote begins");
+	assert_wrong("\nlisten = {\"1\",\n\n", 2, "a brace begins");
+	assert_wrong("node = a\n/* b\nlisten = {\"1\"}\n", 2,
+	             "a comment begins");
+	/* A file that was cut: libConfuse takes the section for complete. */
+	assert_wrong("# x\nroute \"a\" {\n to = \"poll://a/\"\n", 2,
+	             "a brace begins");
 }
 
 static void a_queue_endpoint_has_a_name_and_somebody_to_serve_it(void **state)
@@ -475,6 +520,9 @@ int main(void)
 		cmocka_unit_test(paths_are_relative_to_the_file),
 		cmocka_unit_test(an_unknown_setting_is_an_error_with_a_hint),
 		cmocka_unit_test(a_wrong_value_is_told_with_its_line),
+		cmocka_unit_test(a_mistake_is_told_with_its_line_below_comments),
+		cmocka_unit_test(a_comment_is_none_where_it_is_a_part_of_a_value),
+		cmocka_unit_test(what_has_no_end_is_told_where_it_begins),
 		cmocka_unit_test(
 			a_queue_endpoint_has_a_name_and_somebody_to_serve_it),
 		cmocka_unit_test(a_section_without_what_it_needs_is_an_error),
