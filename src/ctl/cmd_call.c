@@ -199,10 +199,10 @@ static int take_option(struct settings *s, int opt, const char *value,
 static int check(const struct settings *s, bool to_stdout)
 {
 	const struct hbt_ctl_call *c = &s->call;
-	bool polls = strncasecmp(c->endpoint, "poll:", 5) == 0;
-	bool https = strncasecmp(c->endpoint, "https:", 6) == 0;
+	bool polls = strncasecmp(c->endpoint, "poll://", 7) == 0;
+	bool https = strncasecmp(c->endpoint, "https://", 8) == 0;
 
-	if (!polls && !https && strncasecmp(c->endpoint, "queue:", 6) != 0)
+	if (!polls && !https && strncasecmp(c->endpoint, "queue://", 8) != 0)
 		return hbt_ctl_misuse("call",
 		                      "\"%s\" is no endpoint; write "
 		                      "https://HOST:PORT, poll://NAME or "

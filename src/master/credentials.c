@@ -53,8 +53,11 @@ static int load(const struct place *at, char **cert, char **key,
 		                   "or set key to the file that has it",
 		                   at->certificate);
 	/* Only to see whether the workers will be able to use them. */
-	if (rc == HALIBUT_OK)
-		rc = hbt_tls_new(&tls, *cert, *key, err);
+	if (rc == HALIBUT_OK &&
+	    (rc = hbt_tls_new(&tls, *cert, *key, err)) != HALIBUT_OK)
+		hbt_error_prefix(err, "certificate %s, key %s: ",
+		                 at->certificate,
+		                 at->key != NULL ? at->key : "in the same file");
 	if (rc == HALIBUT_OK)
 		memcpy(thumbprint, tls->thumbprint, HBT_THUMBPRINT_TEXT);
 	hbt_tls_free(&tls);

@@ -369,7 +369,8 @@ static char *pem_key(const char *text, const char *path, const char *password,
 			"The private key in %s cannot be read: %s%s", path,
 			hbt_openssl_reason(),
 			password == NULL
-				? "; if it is encrypted, give its password"
+				? "; if it is encrypted, give its "
+				  "password, else it is damaged"
 				: "");
 	else if ((out = key_text(key)) == NULL)
 		hbt_error_set(err, HALIBUT_ENOMEM, "Out of memory");
@@ -418,7 +419,8 @@ static int load_pkcs12(const char *data, size_t len, const char *path,
 	ERR_clear_error();
 	if (in == NULL || p12 == NULL || d2i_PKCS12_bio(in, &p12) == NULL) {
 		rc = hbt_error_set(err, HALIBUT_EINVAL,
-		                   "%s is neither a PEM nor a PKCS#12 file: %s",
+		                   "%s is neither a PEM nor a PKCS#12 file, or "
+		                   "it is damaged: %s",
 		                   path, hbt_openssl_reason());
 		goto out;
 	}

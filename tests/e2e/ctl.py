@@ -249,6 +249,7 @@ def test_mistakes_on_the_command_line_are_exit_code_2_with_a_remedy():
             ((), "Commands"),
             (("call", "poll://x", "A"), "METHOD"),
             (("call", "web1", "A", "B"), "https://HOST:PORT"),
+            (("call", "poll:/web1", "A", "B"), "poll://NAME"),
             (("call", "poll://x", "A", "B", "World"), "'\"World\"'"),
             (("call", "poll://x", "A", "B", "@none"), "none"),
             (("call", "--cert", "c", "https://x", "A", "B"), "cert show"),

@@ -77,7 +77,7 @@ def test_a_key_that_does_not_fit_changes_nothing():
     cert = good[good.index("-----BEGIN CERT"):good.index("-----END CERT")]
     with open(path, "w") as f:
         f.write(cert + "-----END CERTIFICATE-----\n" + key)
-    assert_refused(node, ["does not belong to the certificate"])
+    assert_refused(node, ["does not belong to the certificate", path])
     assert shown_certificate(node.port) == \
         Certificate.get("gateway").thumbprint
     with open(path, "w") as f:
