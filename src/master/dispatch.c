@@ -30,6 +30,14 @@ static size_t room(const struct hbt_master *m)
 	return m->full ? limit - limit / 16 : limit;
 }
 
+/* One that answers no ping would let it wait. */
+static bool is_better(const struct hbt_worker *w, const struct hbt_worker *best)
+{
+	if (best == NULL || w->silent != best->silent)
+		return best == NULL || best->silent;
+	return load(w) < load(best);
+}
+
 /* The least loaded one; among equals they take turns. */
 static struct hbt_worker *pick(struct hbt_master *m)
 {
@@ -46,7 +54,7 @@ static struct hbt_worker *pick(struct hbt_master *m)
 		    hbt_link_congested(&w->link) ||
 		    load(w) >= room(m))
 			continue;
-		if (best == NULL || load(w) < load(best))
+		if (is_better(w, best))
 			best = w;
 	}
 	return best;
@@ -136,17 +144,19 @@ static bool dials(const struct hbt_master *m, const struct hbt_worker *w)
 struct hbt_link *hbt_dispatch_dialler(void *master, const char *url)
 {
 	struct hbt_master *m = master;
-	struct hbt_worker *w;
+	struct hbt_worker *w, *silent = NULL;
 	size_t n = 0;
 
 	while ((w = hbt_workers_at(m->workers, n)) != NULL)
 		n++;
 	for (size_t i = 0; i < n; i++) {
 		w = hbt_workers_at(m->workers, (hash(url) + i) % n);
-		if (dials(m, w))
+		if (dials(m, w) && !w->silent)
 			return &w->link;
+		if (dials(m, w) && silent == NULL)
+			silent = w;
 	}
-	return NULL;
+	return silent != NULL ? &silent->link : NULL;
 }
 
 static struct hbt_link *find_ready(struct hbt_master *m,

@@ -41,6 +41,7 @@ struct hbt_worker {
 	int64_t started_ms, heard_ms;
 	int64_t delay_ms; /* before the next start */
 	bool answered;    /* the last ping */
+	bool silent;      /* for so long that it was said in the log */
 	struct event *timer;
 	struct hbt_worker_stats stats; /* as it last said */
 };

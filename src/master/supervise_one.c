@@ -263,11 +263,44 @@ static void on_hello(struct hbt_worker *w, struct hbt_ipc_msg *msg)
 	free(version);
 }
 
+static void format_silence(const struct hbt_worker *w, char text[32])
+{
+	int64_t ms = hbt_now_ms() - w->heard_ms;
+
+	hbt_format_duration(ms < 1000 ? ms : ms - ms % 1000, text);
+}
+
+static void tell_silence(struct hbt_worker *w)
+{
+	char silence[32], limit[32];
+
+	format_silence(w, silence);
+	hbt_format_duration(w->all->cfg->worker_hang_timeout_ms, limit);
+	log_event(HBT_LOG_WARNING, LOG_ABOUT(.event = "worker_silent"),
+	          "%s: no answer to a ping for %s: it hangs, or waits for the "
+	          "processor; what it carries stands still. It is killed "
+	          "after worker_hang_timeout (%s)",
+	          w->link.name, silence, limit);
+	w->silent = true;
+}
+
+static void tell_answer(struct hbt_worker *w)
+{
+	char silence[32];
+
+	format_silence(w, silence);
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "worker_answers"),
+	          "%s: answers again, after %s", w->link.name, silence);
+	w->silent = false;
+}
+
 static void on_message(void *arg, struct hbt_ipc_msg *msg)
 {
 	struct hbt_worker *w = arg;
 	struct hbt_rd r;
 
+	if (w->silent)
+		tell_answer(w);
 	w->heard_ms = hbt_now_ms();
 	if (msg->type == HBT_IPC_HELLO) {
 		on_hello(w, msg);
@@ -319,6 +352,10 @@ static void ping(struct hbt_worker *w)
 	}
 	if (hbt_now_ms() - w->started_ms > HEALTHY_MS)
 		tell_recovery(w);
+	/* Less than two intervals could be a busy machine. */
+	if (!w->answered && !w->silent &&
+	    hbt_now_ms() - w->heard_ms >= 2 * cfg->worker_ping_interval_ms)
+		tell_silence(w);
 	if (w->answered) {
 		w->answered = false;
 		w->heard_ms = hbt_now_ms();
@@ -379,6 +416,7 @@ static void start(struct hbt_worker *w)
 
 	w->exit_status = 127 << 8;
 	w->started_ms = hbt_now_ms();
+	w->silent = false;
 	hbt_worker_set_state(w, WORKER_STARTING);
 	if (launch(w, &err) != HALIBUT_OK) {
 		log_error("%s: %s", w->link.name, err.message);

@@ -38,7 +38,7 @@ static void worker_row(const struct hbt_worker *w, struct hbt_worker_row *row)
 		.kind = kinds[w->link.kind],
 		.index = w->index,
 		.pid = (uint32_t)w->pid,
-		.state = hbt_worker_state_name(w->state),
+		.state = w->silent ? "silent" : hbt_worker_state_name(w->state),
 		.restarts = w->restarts,
 		.last_exit = w->last_exit[0] != '\0' ? w->last_exit : NULL,
 		.last_exit_at = w->last_exit_at,

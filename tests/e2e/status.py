@@ -581,7 +581,8 @@ def halibutctl_is_told_what_is_so_at_this_moment():
 
 
 def a_loop_that_does_not_turn_is_told():
-    node = Node("worker_ping_interval = 200ms\nworker_hang_timeout = 1h\n")
+    node = Node("worker_ping_interval = 2s\nworker_hang_timeout = 1h\n" +
+                SERVICE)
     assert get(node, "/livez").status == 200
     pid = node.worker_pids()[0]
     os.kill(pid, signal.SIGSTOP)
@@ -589,7 +590,18 @@ def a_loop_that_does_not_turn_is_told():
     doc = document(node, "/livez", 503)
     assert "connection 0" in doc["checks"][0]["error"], doc
     assert document(node, "/healthz", 503)["status"] == "unavailable"
+    until(lambda: "connection 0  silent" in
+          ctl("status", "--socket", node.control).stdout.decode(),
+          "halibutctl status shows that it is silent")
+    said = node.wait_log(r"worker 0 \(pid (\d+)\): no answer to a ping "
+                         r"for .*killed after worker_hang_timeout")
+    assert int(said.group(1)) == pid
+    for _ in range(10): # all go to the other one
+        assert Client(node).call("https://any.test/", "IEchoService",
+                                 "SayHello", "W")[0]["result"]
+    assert node.log().count(said.group(0)) == 1, node.log()
     os.kill(pid, signal.SIGCONT)
+    node.wait_log(r"worker 0 \(pid \d+\): answers again, after ")
     until(lambda: get(node, "/livez").status == 200, "alive again")
     node.stop()
 
