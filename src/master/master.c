@@ -212,7 +212,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		hbt_workers_reap(m->workers);
 		break;
 	case SIGHUP:
-		(void)hbt_master_reload(m, "SIGHUP", &err); /* it logs how that went */
+		(void)hbt_master_reload(m, "SIGHUP", NULL, &err); /* it logs how that went */
 		halibut_error_clear(&err);
 		break;
 	case SIGUSR1:

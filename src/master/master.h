@@ -156,9 +156,11 @@ void hbt_provision_logs(struct hbt_master *m, bool with_file);
 /*
  * reload.c. who wants it? HALIBUT_OK, or err says why everything stays as it
  * was. Workers that were told something else at their start are replaced: the
- * old ones finish what they carry, when the new ones are ready.
+ * old ones finish what they carry, when the new ones are ready. restart gets
+ * the names of settings that were changed and wait for a restart, in a text
+ * to free, and is left alone if there are none; it may be NULL.
  */
-int hbt_master_reload(struct hbt_master *m, const char *who,
+int hbt_master_reload(struct hbt_master *m, const char *who, char **restart,
                       struct halibut_error *err);
 /* texts.c: the page that the configuration names by path, and its headers;
  * malloced, NULL: none. */

@@ -1,4 +1,5 @@
 /* What a control client may ask for. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
@@ -30,11 +31,21 @@ static void send_document(struct hbt_client *c, enum hbt_ipc_type type,
 static void reload(struct hbt_master *m, struct hbt_client *c, uint32_t id)
 {
 	struct halibut_error err = {0};
+	char *restart = NULL, *said = NULL;
 	int rc;
 
 	log_info("%s: asked to read the configuration again", c->link.name);
-	rc = hbt_master_reload(m, c->link.name, &err);
-	hbt_client_done(c, id, rc == HALIBUT_OK, err.message);
+	rc = hbt_master_reload(m, c->link.name, &restart, &err);
+	if (restart != NULL &&
+	    asprintf(&said,
+	             "configuration reloaded; these were changed, too, and need "
+	             "a restart of halibutd: %s",
+	             restart) < 0)
+		said = NULL;
+	hbt_client_done(c, id, rc == HALIBUT_OK,
+	                rc == HALIBUT_OK ? said : err.message);
+	free(said);
+	free(restart);
 	halibut_error_clear(&err);
 }
 

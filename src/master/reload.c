@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "base/buf.h"
 #include "base/log.h"
 #include "master/audit.h"
 #include "master/logs.h"
@@ -39,9 +40,14 @@ static void fresh_fini(struct fresh *f)
 	free(f->headers);
 }
 
+/* arg: where what needs a restart is listed for who asked. */
 static void tell_restart(void *arg, const char *setting)
 {
-	(void)arg;
+	struct hbt_buf *list = arg;
+
+	if (list->len > 0)
+		(void)hbt_buf_append(list, ", ", 2);
+	(void)hbt_buf_append(list, setting, strlen(setting));
 	log_event(HBT_LOG_WARNING,
 	          LOG_ABOUT(.event = "restart_needed", .reason = setting,
 	                    .remedy = "restart halibutd"),
@@ -182,9 +188,10 @@ static void renew_workers(struct hbt_master *m, const struct fresh *f)
 }
 
 /* Nothing can go wrong that would not be said and leave the old in place. */
-static void commit(struct hbt_master *m, struct fresh *f)
+static void commit(struct hbt_master *m, struct fresh *f,
+                   struct hbt_buf *restart)
 {
-	hbt_config_compare(m->cfg, f->cfg, tell_restart, NULL);
+	hbt_config_compare(m->cfg, f->cfg, tell_restart, restart);
 	exchange(m, f);
 	hbt_provision_identities(m, &f->credentials);
 	if (f->plan != NULL)
@@ -258,7 +265,7 @@ static void tell_success(struct hbt_master *m, const struct fresh *was,
 }
 
 static int reload(struct hbt_master *m, const char *who,
-                  struct halibut_error *err)
+                  struct hbt_buf *restart, struct halibut_error *err)
 {
 	struct fresh f = {.cfg = NULL};
 	int rc;
@@ -268,7 +275,7 @@ static int reload(struct hbt_master *m, const char *who,
 		                     "the gateway is stopping");
 	rc = prepare(m, &f, err);
 	if (rc == HALIBUT_OK) {
-		commit(m, &f);
+		commit(m, &f, restart);
 		tell_success(m, &f, who);
 	} else {
 		tell_failure(m, who, err);
@@ -277,16 +284,23 @@ static int reload(struct hbt_master *m, const char *who,
 	return rc;
 }
 
-int hbt_master_reload(struct hbt_master *m, const char *who,
+int hbt_master_reload(struct hbt_master *m, const char *who, char **restart,
                       struct halibut_error *err)
 {
+	struct hbt_buf list;
+	size_t n;
 	int rc;
 
+	hbt_buf_init(&list, 4096);
 	hbt_systemd_notify_reloading();
-	rc = reload(m, who, err);
+	rc = reload(m, who, &list, err);
 	hbt_systemd_notify(rc == HALIBUT_OK
 	                           ? "READY=1\nSTATUS=serving"
 	                           : "READY=1\nSTATUS=serving; the last reload "
 	                             "failed, see the log");
+	if (restart != NULL && list.len > 0 &&
+	    hbt_buf_append(&list, "", 1) == HALIBUT_OK)
+		*restart = (char *)hbt_buf_detach(&list, &n);
+	hbt_buf_fini(&list);
 	return rc;
 }

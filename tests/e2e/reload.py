@@ -87,6 +87,18 @@ def test_a_key_that_does_not_fit_changes_nothing():
     node.stop()
 
 
+def test_who_reloads_hears_what_needs_a_restart():
+    node = Node()
+    node.write_conf("max_handshakes = 7\n")
+    assert reload(node).stdout == b"configuration reloaded\n"
+    node.write_conf("max_handshakes = 7\n"
+                    f'log_file = "{node.dir}/other.log"\n')
+    done = reload(node)
+    assert done.returncode == 0, done
+    assert b"need a restart of halibutd: log_file\n" in done.stdout, done
+    node.stop()
+
+
 def test_certificate_and_key_may_be_two_files():
     node = Node()
     with open(Certificate.get("other").path) as f:
