@@ -1,5 +1,7 @@
 /* What ends a call early. */
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "ctl/call.h"
 #include "ctl/ctl.h"
@@ -56,11 +58,31 @@ void hbt_ctl_patience_fini(struct hbt_ctl_patience *p)
 	memset(p, 0, sizeof(*p));
 }
 
+/* It did not get as far as the service: what finds out why? */
+static void add_hint(struct hbt_ctl_call *c)
+{
+	char *text = c->err.message;
+	const char *dot;
+
+	if (text == NULL)
+		return;
+	dot = text[0] != '\0' && text[strlen(text) - 1] == '.' ? "" : ".";
+	c->err.message = NULL;
+	if (asprintf(&c->err.message, "%s%s `halibutctl ping %s` may say why",
+	             text, dot, c->endpoint) < 0)
+		c->err.message = text;
+	else
+		free(text);
+}
+
 void hbt_ctl_patience_explain(const struct hbt_ctl_patience *p,
                               struct hbt_ctl_call *c)
 {
 	char text[32];
 
+	if (c->err.status == HALIBUT_ENOT_COLLECTED ||
+	    (c->err.status == HALIBUT_ECONNECTING_CANCELLED && p->timed_out))
+		add_hint(c);
 	if (hbt_ctl_exit_code(c->err.status) != HBT_EXIT_CANCELLED)
 		return;
 	if (p->interrupted) {

@@ -93,6 +93,25 @@ static void judge_gateway(struct hbt_ctl_ping *p, const json_t *node)
 		                  text_of(node, "thumbprint"));
 }
 
+/* A call waits for it, even if the service is connected. */
+static void judge_redis(struct hbt_ctl_ping *p, const json_t *redis)
+{
+	if (!json_is_object(redis))
+		return;
+	if (json_is_true(json_object_get(redis, "reachable")))
+		hbt_ctl_ping_step(p, "redis", HBT_VERDICT_OK, 0, -1, NULL,
+		                  "%s is reachable", text_of(redis, "server"));
+	else
+		hbt_ctl_ping_step(p, "redis", HBT_VERDICT_NOTE, 0, -1,
+		                  "On the gateway's machine `halibutd -t "
+		                  "--online` says what is wrong. Until it is "
+		                  "back calls wait, but those of "
+		                  "memory_endpoints",
+		                  "%s is not reachable: %s",
+		                  text_of(redis, "server"),
+		                  text_of(redis, "last_error"));
+}
+
 static void judge_connected(struct hbt_ctl_ping *p, const json_t *doc,
                             const json_t *sub)
 {
@@ -193,6 +212,7 @@ static void judge(struct hbt_ctl_ping *p, const json_t *node,
 		0;
 
 	judge_gateway(p, node);
+	judge_redis(p, json_object_get(node, "redis"));
 	if (connected)
 		judge_connected(p, connections, sub);
 	else if (int_of(sub, "hosted") > 0)

@@ -266,5 +266,27 @@ def test_without_a_gateway_a_polling_service_cannot_be_asked_for():
     assert done.returncode == 8 and b"is halibutd running" in done.stderr
 
 
+def test_a_call_that_did_not_get_there_names_what_finds_out_why():
+    node = Node("""redis {
+    url = "redis://127.0.0.1:1"
+    key_prefix = "ping"
+    memory_endpoints = {"poll://local/"}
+}
+""")
+    for uri in ("poll://absent/", "poll://local/"):
+        done = ctl("call", "--socket", node.control, "--timeout", "200ms",
+                   uri, "IEchoService", "SayHello", '"x"')
+        assert done.returncode == 4, done
+        assert f"`halibutctl ping {uri}`".encode() in done.stderr, done
+    said = until(lambda: (lambda out: out if "is not reachable" in out
+                          and "cannot connect" in out else None)(
+        ctl("ping", "--socket", node.control,
+            "poll://absent/").stdout.decode()), "ping names Redis")
+    assert re.search(r"redis +note +127\.0\.0\.1:1 is not reachable: .*"
+                     r"Connection refused", said), said
+    assert "halibutd -t --online" in said, said
+    node.stop()
+
+
 if __name__ == "__main__":
     main([v for k, v in list(globals().items()) if k.startswith("test_")])
