@@ -34,11 +34,8 @@ static ssize_t ahead_read(struct hbt_source *src, void *buf, size_t cap,
 	struct hbt_ahead *a = (struct hbt_ahead *)src;
 	size_t n = a->have - a->at < cap ? a->have - a->at : cap;
 
-	if (n == 0 && cap > 0) {
-		a->inner->wake = src->wake;
-		a->inner->wake_arg = src->wake_arg;
+	if (n == 0 && cap > 0)
 		return a->inner->ops->read(a->inner, buf, cap, err);
-	}
 	memcpy(buf, a->held + a->at, n);
 	a->at += n;
 	if (a->at == a->have) {
@@ -71,7 +68,6 @@ static void finish(struct hbt_ahead *a, const struct halibut_error *err)
 	}
 	event_free(a->turn);
 	a->turn = NULL;
-	a->inner->wake = NULL;
 	a->source.ops = &ops;
 	done(arg, &a->source, NULL);
 }
@@ -114,11 +110,16 @@ static void run(evutil_socket_t fd, short what, void *arg)
 	halibut_error_clear(&err);
 }
 
+/* To whoever reads just now: what lies between us and the inner one may have
+ * kept our wake, and calls it as long as it lives. */
 static void woke(void *arg)
 {
 	struct hbt_ahead *a = arg;
 
-	event_active(a->turn, EV_TIMEOUT, 0);
+	if (a->turn != NULL)
+		event_active(a->turn, EV_TIMEOUT, 0);
+	else if (a->source.wake != NULL)
+		a->source.wake(a->source.wake_arg);
 }
 
 int hbt_ahead_new(struct hbt_ahead **out, struct event_base *base,

@@ -122,6 +122,56 @@ static size_t drain(struct hbt_source *src, size_t at, ssize_t *last)
 	return at;
 }
 
+/* A source around another, which hands on its wake when it is read. */
+struct around {
+	struct hbt_source src;
+	struct hbt_source *inner;
+};
+
+static ssize_t around_read(struct hbt_source *src, void *buf, size_t cap,
+                           struct halibut_error *err)
+{
+	struct around *o = (struct around *)src;
+
+	o->inner->wake = src->wake;
+	o->inner->wake_arg = src->wake_arg;
+	return o->inner->ops->read(o->inner, buf, cap, err);
+}
+
+static void around_free(struct hbt_source *src)
+{
+	hbt_source_free(&((struct around *)src)->inner);
+}
+
+static void more_may_come_before_it_is_read(void **state)
+{
+	static const struct hbt_source_ops ops = {around_read, around_free};
+	struct tap t = tap(2 * MAX, 1);
+	struct around o = {.src = {.ops = &ops}, .inner = &t.src};
+	struct news n = {0};
+	struct hbt_ahead *a;
+	ssize_t last;
+	int times = 0;
+
+	(void)state;
+	assert_int_equal(hbt_ahead_new(&a, base, &o.src, MAX, on_done, &n), 0);
+	turn();
+	ready(&t, MAX);
+	assert_int_equal(n.times, 1);
+	ready(&t, 1); /* nobody reads yet */
+	n.src->wake = woke;
+	n.src->wake_arg = &times;
+	ready(&t, 1);
+	assert_int_equal(times, 1);
+	assert_int_equal(drain(n.src, 0, &last), MAX + 3);
+	assert_int_equal(last, -HALIBUT_EAGAIN);
+	ready(&t, 1);
+	assert_int_equal(times, 2);
+	hbt_source_free(&n.src);
+	assert_true(t.freed);
+	assert_int_equal(n.times, 1);
+}
+
 static void all_of_a_small_source_is_there_before_it_is_told(void **state)
 {
 	struct tap t = tap(5000, 1);
@@ -209,6 +259,7 @@ int main(void)
 		cmocka_unit_test(
 			all_of_a_small_source_is_there_before_it_is_told),
 		cmocka_unit_test(the_rest_of_a_large_source_follows),
+		cmocka_unit_test(more_may_come_before_it_is_read),
 		cmocka_unit_test(a_failure_before_that_is_told_instead),
 		cmocka_unit_test(when_it_is_cancelled_nobody_is_told),
 	};
