@@ -176,6 +176,9 @@ static void print_facts(const struct hbt_ctl_cert_facts *f)
 
 	if (f->days_left < 0)
 		snprintf(left, sizeof(left), "  (expired)");
+	else if (f->not_yet_valid)
+		snprintf(left, sizeof(left), "  (not valid yet: from %s)",
+		         f->not_before);
 	else
 		snprintf(left, sizeof(left), "  (%ld days left)",
 		         f->days_left);

@@ -115,6 +115,50 @@ def test_pkcs12_is_the_same_certificate_behind_a_password():
     assert "password" in err
 
 
+def certificate_of(name, start, end):
+    """Self-signed, valid from and until so many seconds from now: its file,
+    and these two times as they are shown."""
+    at = [time.gmtime(time.time() + s) for s in (start, end)]
+    ca = [time.strftime("%Y%m%d%H%M%SZ", t) for t in at]
+    write("index." + name, b"")
+    write("conf." + name, f"""[ca]
+default_ca = here
+[here]
+database = index.{name}
+new_certs_dir = .
+default_md = sha256
+policy = any
+rand_serial = yes
+[any]
+commonName = supplied
+""".encode())
+    for command in (
+            ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj",
+             "/CN=" + name, "-keyout", name + ".key", "-out", name + ".csr"],
+            ["ca", "-batch", "-selfsign", "-config", "conf." + name,
+             "-keyfile", name + ".key", "-in", name + ".csr", "-notext",
+             "-startdate", ca[0], "-enddate", ca[1], "-out", name + ".crt"]):
+        done = subprocess.run(["openssl", *command], capture_output=True,
+                              timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+    return (name + ".crt",
+            *(time.strftime("%Y-%m-%dT%H:%M:%SZ", t) for t in at))
+
+
+def test_show_says_whether_a_certificate_is_valid_now():
+    day = 86400
+    cases = (
+        ("later", 40 * day, 50 * day, "not valid yet: from {start}"),
+        ("ended", -40 * day, -day, "expired"),
+        ("now", -day, 10 * day + 3600, "10 days left"))
+    for name, start_s, end_s, says in cases:
+        crt, start_at, end_at = certificate_of(name, start_s, end_s)
+        out = ctl("cert", "show", crt)[0].decode()
+        valid = [line for line in out.splitlines() if line[:5] == "valid"]
+        assert valid == [f"valid       {start_at} to {end_at}  "
+                         f"({says.format(start=start_at)})"], out
+
+
 def test_a_file_without_a_certificate_is_refused_by_name():
     write("text", b"nothing\n")
     _, err = ctl("cert", "show", "text", code=2)
