@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "ipc/vitals.h"
+#include "master/expiry.h"
 #include "master/logs.h"
 #include "master/master.h"
 #include "master/online.h"
@@ -99,7 +100,6 @@ static int test(const struct hbt_config *cfg, struct halibut_error *err)
 	struct hbt_identity identity;
 	int rc = hbt_credentials_load(&credentials, cfg, err);
 
-	hbt_credentials_fini(&credentials);
 	if (rc == HALIBUT_OK)
 		rc = hbt_identity_find(&identity, cfg, err);
 	if (rc == HALIBUT_OK)
@@ -109,6 +109,9 @@ static int test(const struct hbt_config *cfg, struct halibut_error *err)
 		       "%zu polled servers\n",
 		       cfg->path, cfg->trusted.n, cfg->n_routes,
 		       cfg->n_programs, cfg->n_polls);
+	if (rc == HALIBUT_OK)
+		hbt_expiry_print(&credentials, cfg, stdout);
+	hbt_credentials_fini(&credentials);
 	return rc;
 }
 

@@ -12,6 +12,7 @@
 #include "base/timespan.h"
 #include "ipc/rows.h"
 #include "master/audit.h"
+#include "master/expiry.h"
 #include "master/logs.h"
 #include "master/systemd.h"
 #include "master/tables.h"
@@ -447,6 +448,7 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 	                    .thumbprint = m->credentials.thumbprint),
 	          "node %s, version %s, thumbprint %s, %zu trusted", cfg->node,
 	          HBT_VERSION, m->credentials.thumbprint, cfg->trusted.n);
+	hbt_expiry_log(&m->credentials, cfg);
 	*out = m;
 	return HALIBUT_OK;
 }

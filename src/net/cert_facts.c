@@ -24,9 +24,15 @@ static const char *type_of(const EVP_PKEY *key)
 	}
 }
 
-void hbt_cert_facts(X509 *cert, struct hbt_cert_facts *facts)
+static int64_t unix_ms(const ASN1_TIME *at)
 {
 	struct tm tm;
+
+	return ASN1_TIME_to_tm(at, &tm) == 1 ? (int64_t)timegm(&tm) * 1000 : 0;
+}
+
+void hbt_cert_facts(X509 *cert, struct hbt_cert_facts *facts)
+{
 	EVP_PKEY *key;
 
 	memset(facts, 0, sizeof(*facts));
@@ -36,8 +42,8 @@ void hbt_cert_facts(X509 *cert, struct hbt_cert_facts *facts)
 		facts->key_type = type_of(key);
 		facts->key_bits = (uint32_t)EVP_PKEY_get_bits(key);
 	}
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
-		facts->not_after_ms = (int64_t)timegm(&tm) * 1000;
+	facts->not_before_ms = unix_ms(X509_get0_notBefore(cert));
+	facts->not_after_ms = unix_ms(X509_get0_notAfter(cert));
 }
 
 char *hbt_cert_subject(X509 *cert)

@@ -8,7 +8,8 @@
 struct hbt_cert_facts {
 	const char *key_type; /* "RSA", "EC", …; NULL: unknown. Static */
 	uint32_t key_bits;
-	int64_t not_after_ms; /* Unix time; 0: unreadable */
+	/* Unix time; 0: unreadable */
+	int64_t not_before_ms, not_after_ms;
 };
 
 /* cert NULL: all is 0. Cheap: nothing is allocated. */

@@ -3,10 +3,12 @@
 asked for, by endpoint and polled server; and peers with several thumbprints.
 """
 import hashlib
+import json
 import os
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 
 import gateway as g
@@ -203,6 +205,36 @@ def test_a_new_one_serves_before_the_workers_that_it_came_with_do():
     hello(node, url)
     node.stop()
     behind.stop()
+
+
+def warnings(node):
+    return [o for o in map(json.loads, node.log().splitlines())
+            if o.get("event") == "certificate_expires"]
+
+
+def test_one_that_ends_soon_is_worth_a_warning_and_goes_on():
+    short = os.path.join(os.path.dirname(Certificate.get("peer").path),
+                         "short.pem")
+    made = ctl("cert", "new", "--days", "10", "--out", short, check=True)
+    own = made.stdout.decode().strip()
+    node = Node(f'identity "short" {{\n certificate = "{short}"\n'
+                'server_names = {"short.example.com"}\n}\n')
+    until(lambda: len(warnings(node)) == 1, "the start has told it")
+    told = warnings(node)[0]
+    assert told["level"] == "warning" and told["thumbprint"] == own, told
+    assert "will end at 20" in told["reason"] and "remedy" in told, told
+    assert short in told["message"], told
+    reload(node)
+    until(lambda: len(warnings(node)) == 2, "the reload has told it")
+    assert shown(node.port, "short.example.com") == own
+    tested = subprocess.run([os.path.join(g.BUILD, "halibutd"), "-t", "-c",
+                             node.conf], capture_output=True, text=True,
+                            timeout=g.PATIENCE)
+    assert tested.returncode == 0, tested
+    told = [line for line in tested.stdout.splitlines()
+            if line.startswith("warning: ")]
+    assert len(told) == 1 and short in told[0] and own in told[0], tested
+    node.stop()
 
 
 def test_mistakes_are_told():
