@@ -174,8 +174,7 @@ static void on_answered(struct hbt_pending *p, struct hbt_message *m,
 	end_with(call, rc, "The DataStreams of the response were lost");
 }
 
-/* It came from the queue that the nodes share: another one can take it. */
-static bool is_collected(const struct hbt_call *call)
+bool hbt_call_is_collected(const struct hbt_call *call)
 {
 	return call->asker != NULL &&
 	       call->asker->kind == HBT_PEER_QUEUE_WORKER;
@@ -561,7 +560,7 @@ void hbt_calls_end_unserved(struct hbt_calls *calls,
 	if (calls->counts.waiting == 0)
 		return;
 	for (call = TAILQ_FIRST(&calls->all); call != NULL; call = next) {
-		bool collected = is_collected(call);
+		bool collected = hbt_call_is_collected(call);
 
 		next = TAILQ_NEXT(call, link);
 		if (call->state != CALL_WAITING ||

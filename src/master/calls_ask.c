@@ -446,7 +446,7 @@ int hbt_calls_ask(struct hbt_calls *calls, struct hbt_link *link,
 		hbt_link_send_fail(link, msg->id, &err);
 		halibut_error_clear(&err);
 		if (link->kind == HBT_PEER_QUEUE_WORKER)
-			hbt_share_renew(calls->env.share);
+			hbt_share_renew(calls->env.share, link);
 		return HALIBUT_OK;
 	}
 	how = hbt_rd_u8(&r);

@@ -64,6 +64,8 @@ struct hbt_calls {
 struct hbt_call *hbt_call_new(struct hbt_calls *calls, struct hbt_link *asker,
                               uint32_t id);
 struct hbt_call *hbt_call_asked(struct hbt_link *link, uint32_t id);
+/* It came out of the queue that the nodes share. */
+bool hbt_call_is_collected(const struct hbt_call *call);
 
 /* The one place where a call changes state, and the counts with it. */
 void hbt_call_set_state(struct hbt_call *call, enum hbt_call_state to);

@@ -73,18 +73,28 @@ static bool is_first_stage_over(const struct hbt_master *m)
 	       hbt_now_ms() - m->stage_ms > m->cfg->stop_timeout_ms / 2;
 }
 
+static bool is_serving(const struct hbt_master *m)
+{
+	return m->state <= MASTER_RETREATING || m->state == MASTER_LEAVING;
+}
+
+static bool is_most_of_the_time_over(const struct hbt_master *m)
+{
+	return m->state == MASTER_DRAINING && m->has_deadline &&
+	       hbt_now_ms() - m->stage_ms > m->cfg->stop_timeout_ms / 4 * 3;
+}
+
 /* Requests of other nodes: those that this one took out of Redis already are
  * for its own polling services. */
 static bool has_settled(const struct hbt_master *m)
 {
-	return m->share == NULL || m->state <= MASTER_RETREATING ||
-	       hbt_share_settle(m->share);
+	return m->share == NULL || is_serving(m) ||
+	       hbt_share_settle(m->share) || is_most_of_the_time_over(m);
 }
 
 static void end_polling(struct hbt_master *m)
 {
-	enum hbt_stop how = m->state <= MASTER_RETREATING ? HBT_STOP_HANDOVER
-	                                                  : HBT_STOP_ALL;
+	enum hbt_stop how = is_serving(m) ? HBT_STOP_HANDOVER : HBT_STOP_ALL;
 	struct hbt_worker *w;
 
 	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
@@ -446,10 +456,16 @@ void hbt_drain_worker_ready(struct hbt_master *m, const struct hbt_worker *w)
 
 	if (m->state > MASTER_LEAVING || !hbt_workers_renewed(m->workers, kind))
 		return;
-	hbt_workers_retire(m->workers, kind,
+	hbt_workers_retire(m->workers, w,
 	                   stays ? HBT_STOP_REQUESTS : HBT_STOP_HANDOVER,
 	                   m->cfg->drain_spread_ms);
 	start_ticking(m);
+}
+
+void hbt_drain_queue_worker_serves(struct hbt_master *m,
+                                   const struct hbt_worker *w)
+{
+	hbt_workers_retire(m->workers, w, HBT_STOP_HANDOVER, 0);
 }
 
 int hbt_drain_worker_drained(struct hbt_master *m, struct hbt_worker *w)

@@ -21,6 +21,12 @@
 
 /* What workers and clients bring */
 
+static void take_queue_worker(struct hbt_master *m, struct hbt_worker *w)
+{
+	hbt_share_attach(m->share, &w->link);
+	hbt_drain_queue_worker_serves(m, w);
+}
+
 static void worker_ready(void *arg, struct hbt_worker *w)
 {
 	struct hbt_master *m = arg;
@@ -31,11 +37,13 @@ static void worker_ready(void *arg, struct hbt_worker *w)
 		m->told_ready = true;
 		hbt_systemd_notify("READY=1\nSTATUS=serving");
 	}
-	if (w->link.kind == HBT_PEER_QUEUE_WORKER)
-		hbt_share_attach(m->share, &w->link);
+	if (w->link.kind == HBT_PEER_QUEUE_WORKER &&
+	    !hbt_share_has_worker(m->share, NULL))
+		take_queue_worker(m, w);
 	if (w->link.kind == HBT_PEER_SERVICE_WORKER)
 		hbt_hosted_review(m->hosted);
-	hbt_drain_worker_ready(m, w);
+	if (w->link.kind != HBT_PEER_QUEUE_WORKER)
+		hbt_drain_worker_ready(m, w);
 	hbt_dispatch_review(m);
 }
 
@@ -58,15 +66,24 @@ static int on_refused(struct hbt_master *m, const struct hbt_ipc_msg *msg)
 	return rc;
 }
 
+/* It could apply its settings: now one before it may go. */
+static bool takes_over(const struct hbt_master *m, const struct hbt_worker *w)
+{
+	return !hbt_share_has_worker(m->share, &w->link) &&
+	       w->state == WORKER_READY && m->state <= MASTER_LEAVING;
+}
+
 /* Its text is for the status alone. */
-static int on_queue_state(struct hbt_master *m, const struct hbt_worker *w,
+static int on_queue_state(struct hbt_master *m, struct hbt_worker *w,
                           struct hbt_ipc_msg *msg)
 {
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 	struct hbt_str text = hbt_rd_str(&r);
 	json_t *state;
 
-	if (msg->lost || !hbt_worker_is_newest(w))
+	if (takes_over(m, w))
+		take_queue_worker(m, w);
+	if (msg->lost || !hbt_share_has_worker(m->share, &w->link))
 		return HALIBUT_OK;
 	if (hbt_rd_finish(&r) != HALIBUT_OK)
 		return HALIBUT_EPROTO;
@@ -152,11 +169,11 @@ static void worker_lost(void *arg, struct hbt_worker *w)
 	struct hbt_master *m = arg;
 
 	if (w->link.kind == HBT_PEER_QUEUE_WORKER) {
-		hbt_share_detach(m->share, &w->link);
-		if (hbt_worker_is_newest(w)) {
+		if (hbt_share_has_worker(m->share, &w->link)) {
 			json_decref(m->queue_state);
 			m->queue_state = NULL;
 		}
+		hbt_share_detach(m->share, &w->link);
 	}
 	if (w->link.kind == HBT_PEER_STATUS_WORKER)
 		hbt_documents_worker_gone(m->documents);

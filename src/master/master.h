@@ -114,6 +114,9 @@ int hbt_master_undrain(struct hbt_master *m, const char *who,
 /* For master.c: a worker said hello, said how far it has drained, is gone. */
 int hbt_drain_init(struct hbt_master *m);
 void hbt_drain_worker_ready(struct hbt_master *m, const struct hbt_worker *w);
+/* A queue worker has the place of those before it. */
+void hbt_drain_queue_worker_serves(struct hbt_master *m,
+                                   const struct hbt_worker *w);
 int hbt_drain_worker_drained(struct hbt_master *m, struct hbt_worker *w);
 void hbt_drain_worker_gone(struct hbt_master *m);
 

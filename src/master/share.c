@@ -25,6 +25,8 @@ struct hbt_share {
 	uint32_t last_id;
 	struct shared *list;
 	struct hbt_taker forwarder; /* what waited for the queue worker */
+	struct hbt_pending **stay;  /* what it is not to have, meanwhile */
+	size_t n_stay;
 };
 
 /* A memory queue, and what the queue worker knows of it. */
@@ -202,18 +204,34 @@ struct hbt_link *hbt_share_link(const struct hbt_share *share)
 	return share->stopped ? NULL : share->link;
 }
 
-/* While there was no queue worker, requests waited in memory for a taker of
- * this node; now those of all nodes may have them. */
+static struct hbt_call *call_of(struct hbt_pending *p)
+{
+	return (struct hbt_call *)((char *)p -
+	                           offsetof(struct hbt_call, pending));
+}
+
+/*
+ * While there was no queue worker, requests waited in memory for a taker of
+ * this node; now those of all nodes may have them. Those that came out of Redis
+ * stay: their sender waits for them there, and there must not be another.
+ */
 static void forward(struct shared *s)
 {
+	struct hbt_share *share = s->share;
 	struct hbt_queue_counts n;
 
-	for (;;) {
+	s->memory->ops->counts(s->memory, &n);
+	if (n.waiting == 0)
+		return;
+	share->stay = calloc(n.waiting, sizeof(*share->stay));
+	while (share->stay != NULL && n.waiting > 0 && share->link != NULL) {
+		hbt_queue_offer(s->memory, &share->forwarder);
 		s->memory->ops->counts(s->memory, &n);
-		if (n.waiting == 0 || s->share->link == NULL)
-			return;
-		hbt_queue_offer(s->memory, &s->share->forwarder);
 	}
+	while (share->n_stay > 0)
+		hbt_pending_put_back(share->stay[--share->n_stay]);
+	free(share->stay);
+	share->stay = NULL;
 }
 
 static void forward_one(struct hbt_taker *t, struct hbt_pending *p)
@@ -222,13 +240,15 @@ static void forward_one(struct hbt_taker *t, struct hbt_pending *p)
 		(struct hbt_share *)((char *)t -
 	                             offsetof(struct hbt_share, forwarder));
 
-	hbt_call_enqueue_taken(p, share->link);
+	if (hbt_call_is_collected(call_of(p)))
+		share->stay[share->n_stay++] = p;
+	else
+		hbt_call_enqueue_taken(p, share->link);
 }
 
 static bool cancelled(struct hbt_taker *t, struct hbt_pending *p)
 {
-	struct hbt_call *call = (struct hbt_call *)((char *)p -
-	                               offsetof(struct hbt_call, pending));
+	struct hbt_call *call = call_of(p);
 
 	(void)t;
 	hbt_ipc_send(call->carrier->ipc, HBT_IPC_CANCEL, call->carrier_id, NULL,
@@ -285,6 +305,12 @@ static void forget_credits(struct hbt_share *share)
 	}
 }
 
+bool hbt_share_has_worker(const struct hbt_share *share,
+                          const struct hbt_link *link)
+{
+	return link != NULL ? share->link == link : share->link != NULL;
+}
+
 void hbt_share_attach(struct hbt_share *share, struct hbt_link *link)
 {
 	forget_credits(share);
@@ -321,11 +347,13 @@ static void renumber(struct shared *s)
 	HASH_ADD(hh, s->share->list, id, sizeof(s->id), s);
 }
 
-void hbt_share_renew(struct hbt_share *share)
+void hbt_share_renew(struct hbt_share *share, const struct hbt_link *worker)
 {
 	uint32_t last = share->last_id;
 	struct shared *s, *next;
 
+	if (worker != share->link)
+		return;
 	for (s = share->list; s != NULL; s = next) {
 		next = s->hh.next;
 		if (s->id > last || !s->announced || share->link == NULL)

@@ -34,6 +34,9 @@ bool hbt_share_has(const struct hbt_share *share, const char *uri);
 
 /* The queue worker, ready to be asked; NULL: none is. */
 struct hbt_link *hbt_share_link(const struct hbt_share *share);
+/* Is this one attached; NULL: is any? */
+bool hbt_share_has_worker(const struct hbt_share *share,
+                          const struct hbt_link *link);
 /* It is ready: learns of all endpoints and credits, and gets what waited in
  * memory meanwhile. One that was attached before gets no more, and is to be
  * told to hand over; what it has taken already it still brings. */
@@ -54,8 +57,9 @@ void hbt_share_settled(struct hbt_share *share, uint32_t id);
 /* There are takers again. */
 void hbt_share_resume(struct hbt_share *share);
 
-/* Nobody knows which credit a CALL used that was lost: all anew. */
-void hbt_share_renew(struct hbt_share *share);
+/* Nobody knows which credit a CALL of this worker used that was lost: all
+ * anew. */
+void hbt_share_renew(struct hbt_share *share, const struct hbt_link *worker);
 
 /* A CALL of a queue worker to the endpoint with this number uses a credit,
  * unless another one has its place already: the endpoint's queue, or NULL when

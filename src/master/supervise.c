@@ -152,14 +152,14 @@ static void stop(struct hbt_worker *w, enum hbt_stop how, int64_t spread_ms)
 	}
 }
 
-void hbt_workers_retire(struct hbt_workers *ws, enum hbt_peer_kind kind,
+void hbt_workers_retire(struct hbt_workers *ws, const struct hbt_worker *by,
                         enum hbt_stop how, int64_t spread_ms)
 {
 	for (size_t i = 0; i < ws->n; i++) {
 		struct hbt_worker *w = ws->v[i];
 
-		if (w->link.kind != kind || hbt_worker_is_newest(w) ||
-		    w->retiring)
+		if (w->link.kind != by->link.kind ||
+		    w->generation >= by->generation || w->retiring)
 			continue;
 		w->retiring = true;
 		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "worker_retires"),

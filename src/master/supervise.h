@@ -89,8 +89,9 @@ int hbt_workers_renew(struct hbt_workers *ws, enum hbt_peer_kind kind,
 unsigned hbt_workers_room(const struct hbt_workers *ws);
 bool hbt_workers_renewed(const struct hbt_workers *ws,
                          enum hbt_peer_kind kind);
-/* Tells the older generations to stop; they vanish when they have ended. */
-void hbt_workers_retire(struct hbt_workers *ws, enum hbt_peer_kind kind,
+/* Tells the generations older than that of by, whose kind they are, to stop;
+ * they vanish when they have ended. */
+void hbt_workers_retire(struct hbt_workers *ws, const struct hbt_worker *by,
                         enum hbt_stop how, int64_t spread_ms);
 
 /* Tells all of a kind to stop and not to be started again. */

@@ -375,6 +375,62 @@ def test_what_a_queue_worker_takes_when_it_is_replaced_is_not_lost():
             taken_meanwhile(words, comes_back)
 
 
+def test_what_came_out_of_redis_is_not_put_into_it_again():
+    c, proxy = proxied_cluster()
+    with c:
+        a, b = c.nodes
+        p = Poller(b, "poll://taken/")
+        b.wait_idle_poller("poll://taken/")
+        client = Client(a)
+        released = proxy.hold_reply(b"HMGET")
+        client.start("poll://taken/", "IAny", "Echo", "x")
+        assert proxy.caught.wait(g.PATIENCE), "nobody takes it"
+        p.close()
+        until(lambda: (b.subscription("poll://taken/") or
+                       {"idle": 0})["idle"] == 0, "the service is gone")
+        olds = [renew_queue_worker(b)]
+        released.set()
+        until(lambda: b.status()["calls"]["waiting"] == 1, "it waits here")
+        olds.append(renew_queue_worker(b))
+        assert not c.redis.keys("*RequestMessage::*")
+        assert b.status()["calls"]["waiting"] == 1
+        p = Poller(b, "poll://taken/")
+        request, _ = p.take()
+        p.answer(request, "done")
+        assert client.finish()[0]["result"] == "done"
+        for old in olds:
+            wait_gone(b, old)
+
+
+def test_a_queue_worker_that_cannot_begin_leaves_the_old_one_in_place():
+    with Cluster() as c:
+        a, b = c.nodes
+        for node in c.nodes:
+            node.wait_redis()
+        Poller(b, "poll://stays/").serve(lambda *_: "here")
+        b.wait_idle_poller("poll://stays/")
+        (old,) = b.worker_pids("queue")
+        nonsense = os.path.join(c.directory, "ca.pem")
+        with open(nonsense, "w") as f:
+            f.write("nonsense\n")
+        good = b.extra
+        b.write_conf('redis {\n url = "rediss://127.0.0.1:1"\n'
+                     f' key_prefix = "cluster"\n tls_ca = "{nonsense}"\n}}\n')
+        assert reload(b).returncode == 0
+        b.wait_log("the section redis cannot be applied")
+        for _ in range(3):
+            reply, _ = Client(a).call("poll://stays/", "IAny", "Echo", "x")
+            assert reply["result"] == "here", reply
+        assert old in b.worker_pids("queue")
+        assert b.redis()["reachable"], b.redis()
+        b.write_conf(good.replace("redis {\n",
+                                  "redis {\n command_timeout = 5999ms\n"))
+        assert reload(b).returncode == 0
+        wait_gone(b, old)
+        reply, _ = Client(a).call("poll://stays/", "IAny", "Echo", "x")
+        assert reply["result"] == "here", reply
+
+
 class Callers:
     """Calls through either node to services that poll both."""
 

@@ -141,7 +141,7 @@ static bool is_under_way(const struct worker *w)
 {
 	struct hbt_redis_node_state redis = {.receiving = 0};
 
-	if (w->ready)
+	if (w->setup != NULL)
 		hbt_redis_node_state(w->setup->node, &redis);
 	return redis.receiving > 0 || redis.taking > 0 ||
 	       enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
@@ -160,14 +160,14 @@ static void leave(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	w->leaving = false;
-	if (is_under_way(w) || w->signed_off)
+	if (w->signed_off || is_under_way(w))
 		return;
 	if (hbt_ipc_unsent(w->ipc) > 0) { /* as after each tick */
 		leave_after(w, &soon);
 		return;
 	}
 	w->signed_off = true;
-	if (w->ready && !w->replaced)
+	if (w->setup != NULL && !w->replaced)
 		nodes_sign_off(w);
 	event_base_loopexit(w->base, w->ready ? &patience : NULL);
 }

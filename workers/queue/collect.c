@@ -344,7 +344,7 @@ static int on_return(struct credit *c, struct hbt_ipc_msg *msg)
 		end_lost(c, "The request");
 		return HALIBUT_OK;
 	}
-	if (c->w->replaced)
+	if (c->w->draining || c->w->paused)
 		end_refused(c);
 	else
 		hbt_pending_put_back(finish(c));
@@ -382,6 +382,7 @@ static void on_settled(void *arg)
 void collect_or_not(struct worker *w, uint32_t id, bool on)
 {
 	w->settle_id = id;
+	w->paused = !on;
 	if (!w->ready) {
 		if (!on)
 			on_settled(w);

@@ -53,6 +53,7 @@ struct worker {
 	struct credit *collected;   /* by our id */
 	struct endpoint *endpoints; /* by the master's id */
 	uint32_t settle_id;         /* of COLLECT that is to be answered */
+	bool paused;                /* nothing is taken out of Redis */
 	uint32_t last_call;
 
 	struct nodes *nodes;     /* nodes.c */

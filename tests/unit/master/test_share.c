@@ -275,7 +275,7 @@ static void when_nobody_knows_what_was_used_all_begins_anew(void **state)
 	connect_worker(f);
 	hbt_queue_offer(f->queue, &f->takers[0]);
 	assert_hears(f, "E1=poll://a/ O1 ");
-	hbt_share_renew(f->share);
+	hbt_share_renew(f->share, &f->link);
 	assert_hears(f, "G1 E2=poll://a/ O2 ");
 	assert_null(hbt_share_used(f->share, 1, &f->link));
 	hbt_queue_withdraw(&f->takers[0]);
