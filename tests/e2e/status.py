@@ -28,6 +28,7 @@ except ImportError:  # another Python than Debian's
 DOCUMENTS = ("varz", "connz", "subsz", "callz", "redisz", "trustz", "unauthz",
              "workersz", "healthz", "livez", "readyz", "statusz")
 SERVICE = f'service "IEchoService" {{\n command = "{sys.executable} {ECHO}"\n}}\n'
+INFO = 'log_level = "info"\n'  # at debug nothing is left out
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
@@ -391,6 +392,97 @@ def tls_wants_a_certificate_of_its_clients():
     node.stop()
 
 
+def logged(node, event):
+    lines = (json.loads(line) for line in node.log().splitlines())
+    return [o for o in lines if o.get("event") == event]
+
+
+def who_does_not_get_it_is_logged_once_a_reason():
+    own, friend, stranger = (Certificate.get("status-" + n)
+                             for n in ("own", "friend", "stranger"))
+    node = Node(f'status_certificate = "{own.path}"\n'
+                f'status_client_ca = "{friend.path}"\n'
+                f'status_token_file = "{token_file()}"\n' + INFO,
+                status=["127.0.0.1:0"])
+    port = tcp_port(node)
+    ports = []
+    def ask(certificate=friend, trusted=own, **headers):
+        context = ssl.create_default_context(cafile=trusted.path)
+        context.check_hostname = False
+        if certificate:
+            context.load_cert_chain(certificate.path)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as raw:
+            ports.append(raw.getsockname()[1])
+            try:
+                tls = context.wrap_socket(raw)
+                tls.sendall(b"GET /varz HTTP/1.1\r\n" + b"".join(
+                    f"{k}: {v}\r\n".encode() for k, v in headers.items()) +
+                    b"\r\n")
+                return tls.recv(100).split(b" ")[1]
+            except (OSError, IndexError):
+                return None
+    def plain(data, source="127.0.0.1"):
+        with socket.create_connection(("127.0.0.1", port), PATIENCE,
+                                      (source, 0)) as raw:
+            ports.append(raw.getsockname()[1])
+            raw.sendall(data)
+            raw.shutdown(socket.SHUT_WR)
+            try:
+                raw.recv(100)
+            except ConnectionError:
+                pass
+    cases = (
+        (lambda: ask(), "no token", "Bearer"),
+        (lambda: ask(Authorization="Bearer x"), "wrong token", "Bearer"),
+        (lambda: ask(stranger), "certificate verify failed",
+         "status_client_ca"),
+        (lambda: ask(None), "did not return a certificate",
+         "status_client_ca"),
+        (lambda: ask(trusted=stranger), "alert unknown ca",
+         "status_certificate"),
+        (lambda: plain(b"GET /varz HTTP/1.1\r\n\r\n"), "http request",
+         "https://"))
+    for n, (attempt, reason, remedy) in enumerate(cases, 1):
+        assert attempt() in (None, b"401")
+        until(lambda: len(logged(node, "status_refused")) == n,
+              f"there is a line of: {reason}")
+        line = logged(node, "status_refused")[-1]
+        assert reason in line["reason"] and remedy in line["remedy"], line
+        assert line["peer"] == f"127.0.0.1:{ports[-1]}", (line, ports)
+        assert line["endpoint"] == f"127.0.0.1:{port}", line
+        assert line["area"] == "status" and line["level"] == "warning", line
+    # Again, and as a balancer comes and goes: no more lines.
+    for attempt, _, _ in cases:
+        attempt()
+    plain(b"")
+    assert ask(Authorization="Bearer " + TOKEN) == b"200"
+    assert ask(stranger, Authorization="Bearer " + TOKEN) is None
+    plain(b"GET / HTTP/1.1\r\n\r\n", "127.0.0.2")
+    until(lambda: any(o["peer"].startswith("127.0.0.2:")
+                      for o in logged(node, "status_refused")),
+          "another source has a line of its own")
+    lines = logged(node, "status_refused")
+    assert len(lines) == len(cases) + 1, lines
+    node.stop()
+
+
+def when_nobody_else_fits_it_says_so_once():
+    node = Node("status_max_connections = 2\n" + INFO)
+    for _ in range(3):
+        held = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+        for s in held:
+            s.connect(node.status_socket)
+        until(lambda: logged(node, "status_full"), "it is full")
+        for s in held:
+            s.close()
+        assert get(node, "/livez").status == 200
+    lines = logged(node, "status_full")
+    assert len(lines) == 1, lines
+    assert lines[0]["reason"] == "status_max_connections = 2", lines
+    assert lines[0]["endpoint"] == node.status_socket, lines
+    node.stop()
+
+
 def a_new_token_counts_after_a_reload():
     path = token_file()
     node = Node(f'status_token_file = "{path}"\n', status=["127.0.0.1:0"])
@@ -647,6 +739,8 @@ main([
     nothing_can_be_changed,
     tcp_wants_the_token_and_a_unix_socket_does_not,
     tls_wants_a_certificate_of_its_clients,
+    who_does_not_get_it_is_logged_once_a_reason,
+    when_nobody_else_fits_it_says_so_once,
     a_new_token_counts_after_a_reload,
     who_reads_notices_no_reload_that_does_not_concern_him,
     whatever_is_sent_harms_nobody,

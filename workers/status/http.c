@@ -11,6 +11,8 @@
 #include "authorize.h"
 #include "base/log.h"
 #include "base/timespan.h"
+#include "net/sock.h"
+#include "refusals.h"
 #include "request.h"
 
 #define MAX_HEADERS 8192
@@ -44,6 +46,7 @@ struct connection {
 	int64_t since_ms;      /* when it began, or what is under way did */
 	int64_t moved_ms;      /* when some of an answer left */
 	size_t unsent;         /* what was left then */
+	char peer[HBT_ADDRESS_TEXT]; /* "": no TLS, or no handshake yet */
 	TAILQ_ENTRY(connection) next;
 };
 
@@ -81,7 +84,22 @@ static void start_sweep(struct http *h)
 		event_add(h->sweep, &soon);
 }
 
-static struct bufferevent *make_bufferevent(struct place *p)
+/* When the handshake begins: the first that we hear of the socket, which has
+ * no address any more when it is over. */
+static void on_handshake(const SSL *ssl, int where, int ret)
+{
+	struct connection *c = SSL_get_app_data(ssl);
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	(void)ret;
+	if ((where & SSL_CB_HANDSHAKE_START) != 0 && c->peer[0] == '\0' &&
+	    getpeername(SSL_get_fd(ssl), (struct sockaddr *)&sa, &len) == 0)
+		hbt_sock_format((struct sockaddr *)&sa, c->peer);
+}
+
+static struct bufferevent *make_bufferevent(struct place *p,
+                                            struct connection *c)
 {
 	struct http *h = p->all;
 	SSL *ssl;
@@ -91,6 +109,8 @@ static struct bufferevent *make_bufferevent(struct place *p)
 		                              BEV_OPT_CLOSE_ON_FREE);
 	if ((ssl = SSL_new(h->tls)) == NULL)
 		return NULL;
+	SSL_set_app_data(ssl, c);
+	SSL_set_info_callback(ssl, on_handshake);
 	return bufferevent_openssl_socket_new(h->w->base, -1, ssl,
 	                                      BUFFEREVENT_SSL_ACCEPTING,
 	                                      BEV_OPT_CLOSE_ON_FREE);
@@ -105,7 +125,7 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	struct connection *c = calloc(1, sizeof(*c));
 
 	(void)base;
-	if (c == NULL || (c->bev = make_bufferevent(p)) == NULL) {
+	if (c == NULL || (c->bev = make_bufferevent(p, c)) == NULL) {
 		log_error("%s: a connection is refused: out of memory",
 		          p->address);
 		free(c);
@@ -117,8 +137,10 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 	c->since_ms = hbt_now_ms();
 	TAILQ_INSERT_TAIL(&h->connections, c, next);
 	p->n_connections++;
-	if (is_full(p)) /* the kernel keeps the others waiting */
+	if (is_full(p)) { /* the kernel keeps the others waiting */
 		evconnlistener_disable(p->listener);
+		refusal_full(p->n_connections, p->address);
+	}
 	start_sweep(h);
 	return c->bev;
 }
@@ -199,10 +221,13 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (c = TAILQ_FIRST(&h->connections); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, next);
-		if (is_gone(c))
+		if (is_gone(c)) {
+			if (c->peer[0] != '\0')
+				refusal_tls(c->bev, c->peer, c->place->address);
 			forget(c);
-		else
+		} else {
 			judge(c, now_ms);
+		}
 	}
 	TAILQ_FOREACH (p, &h->places, next)
 		if (!is_full(p))
@@ -353,12 +378,13 @@ static void refuse(struct evhttp_request *req, int status, const char *name,
 static bool may_ask(const struct place *p, struct evhttp_request *req)
 {
 	const char *token = p->all->settings->token;
+	const char *header = evhttp_find_header(
+		evhttp_request_get_input_headers(req), "Authorization");
 
-	return !p->is_tcp || token == NULL ||
-	       authorize_token(token,
-	                       evhttp_find_header(
-				       evhttp_request_get_input_headers(req),
-				       "Authorization"));
+	if (!p->is_tcp || token == NULL || authorize_token(token, header))
+		return true;
+	refusal_token(evhttp_request_get_connection(req), header, p->address);
+	return false;
 }
 
 static void start_answer(struct connection *c, struct evhttp_request *req)
