@@ -57,9 +57,13 @@ static void set_deadline(struct request *rq)
 	event_add(rq->deadline, &patience);
 }
 
+/* Not event_active(): that would be this turn still, and nobody else would be
+ * heard until the document is made. */
 static void next_turn(struct request *rq)
 {
-	event_active(rq->turn, EV_TIMEOUT, 1);
+	static const struct timeval at_once;
+
+	event_add(rq->turn, &at_once);
 }
 
 /* ---- Beginning, and failing ---- */
