@@ -43,6 +43,10 @@ static void print_head(const json_t *doc, FILE *f)
 	if (has_text(doc, "reload_error"))
 		fprintf(f, "  last reload    failed: %s\n",
 		        text(doc, "reload_error"));
+	if (json_is_true(json_object_get(doc, "incomplete")))
+		fputs("  incomplete     the master did not tell all in time: "
+		      "rows are missing\n",
+		      f);
 }
 
 static void print_workers(const json_t *list, FILE *f)

@@ -567,6 +567,15 @@ def test_status_is_a_table_or_the_document():
                 assert "other node     node-2, version 1, on i" in out
                 assert "connection 0  ready" in out
                 assert "2 ENOT_COLLECTED" in out
+                assert "incomplete" not in out
+
+
+def test_the_table_of_the_status_says_when_rows_are_missing():
+    with Gateway() as g:
+        p = start(CTL, "status")
+        tell_document(g, "/statusz", 200, {**STATUS, "incomplete": True})
+        out = finish(p, 0)[0].decode()
+        assert re.search(r"incomplete .*rows are missing$", out, re.M), out
 
 
 def test_a_gateway_that_cannot_tell_its_status_says_why():

@@ -118,6 +118,7 @@ def every_document_is_as_its_schema_says():
         assert answer.status == 200, (name, answer.status, answer.body)
         assert answer.headers["Content-Type"] == "application/json"
         validate(answer.json(), name)
+    assert document(node, "/statusz")["incomplete"] is False
     assert document(node, "/subsz")["subscriptions"][0]["uri"] == "poll://busy/"
     call, = document(node, "/callz?state=open")["calls"]
     assert (call["service"], call["method"]) == ("IEchoService", "Wait"), call

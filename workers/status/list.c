@@ -109,8 +109,11 @@ static bool put_head(struct request *rq, struct evbuffer *out)
 	struct state *s = rq->state;
 	json_t *node = request_node(rq), *head;
 
-	if (s->list->whole)
+	if (s->list->whole) {
+		json_object_set_new(node, "incomplete",
+		                    json_boolean(s->incomplete));
 		return put_open(out, node);
+	}
 	head = json_object();
 	json_object_set(head, "node", json_object_get(node, "node"));
 	json_object_set(head, "node_id", json_object_get(node, "node_id"));
