@@ -58,7 +58,8 @@ static void piece(void *to, struct evbuffer *data)
 {
 	struct relay *r = to;
 
-	if (evbuffer_get_length(r->body) > MAX_DOCUMENT ||
+	if (evbuffer_get_length(r->body) + evbuffer_get_length(data) >
+		    MAX_DOCUMENT ||
 	    evbuffer_add_buffer(r->body, data) != 0) {
 		fail(r->w, r->id, "{\"error\":\"The document is too large.\"}");
 		request_cancel(&r->request);
