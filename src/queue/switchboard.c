@@ -13,7 +13,10 @@
 #define uthash_nonfatal_oom(entry) ((void)(entry))
 #include <uthash.h>
 
-#define TRIM_AT_ONCE 1000
+enum {
+	TRIM_AT_ONCE = 1000, /* places, or more: */
+	TRIM_CALLS = 60,     /* so many see all places there are */
+};
 
 struct place {
 	struct hbt_queue *queue;
@@ -163,12 +166,17 @@ static bool in_use(struct hbt_queue *q)
 void hbt_switchboard_trim(struct hbt_switchboard *sb, int64_t ms)
 {
 	int64_t now = hbt_now_ms();
-	struct place *place;
+	uint64_t n = sb->slots.n / TRIM_CALLS + 1, end;
 
-	for (int i = 0; i < TRIM_AT_ONCE; i++) {
-		place = hbt_slots_next(&sb->slots, &sb->trim_at);
-		if (place == NULL)
+	end = sb->trim_at + (n > TRIM_AT_ONCE ? n : TRIM_AT_ONCE);
+	while (sb->trim_at < end) {
+		struct place *place =
+			hbt_slots_next(&sb->slots, &sb->trim_at);
+
+		if (place == NULL && sb->trim_at == 0)
 			return;
+		if (place == NULL)
+			continue; /* many free places */
 		if (in_use(place->queue))
 			place->used_ms = now;
 		else if (now - place->used_ms >= ms)

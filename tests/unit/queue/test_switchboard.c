@@ -119,6 +119,26 @@ static void many_idle_queues_are_trimmed_in_slices(void **state)
 	assert_int_equal(n_queues(), 0);
 }
 
+static void all_queues_are_seen_in_sixty_calls_however_many(void **state)
+{
+	char uri[64];
+	int calls = 0;
+
+	(void)state;
+	for (int i = 0; i < 90000; i++) {
+		snprintf(uri, sizeof(uri), "poll://idle-%d/", i);
+		hbt_switchboard_queue(sb, uri);
+	}
+	for (; n_queues() > 0 && calls < 1000; calls++)
+		hbt_switchboard_trim(sb, 0);
+	assert_in_range(calls, 50, 60);
+	/* The places are free, and still there. */
+	hbt_switchboard_queue(sb, "poll://idle/");
+	for (calls = 0; n_queues() > 0 && calls < 1000; calls++)
+		hbt_switchboard_trim(sb, 0);
+	assert_in_range(calls, 1, 61);
+}
+
 static void a_use_makes_the_idle_time_start_again(void **state)
 {
 	struct hbt_taker t = {.deliver = do_nothing};
@@ -199,6 +219,7 @@ int main(void)
 		TEST(what_is_dialled_has_no_queue),
 		TEST(idle_queues_are_trimmed_and_used_ones_are_not),
 		TEST(many_idle_queues_are_trimmed_in_slices),
+		TEST(all_queues_are_seen_in_sixty_calls_however_many),
 		TEST(a_use_makes_the_idle_time_start_again),
 		TEST(ten_thousand_endpoints_are_found_again),
 		TEST(a_factory_may_fail),
