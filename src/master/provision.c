@@ -69,9 +69,10 @@ static char *join(const struct hbt_strings *list)
 
 /* Only to who counts bytes of sources: a change replaces the workers. */
 static void put_sources(struct hbt_wr *wr, struct hbt_settings *s,
-                        const struct hbt_config *cfg)
+                        enum hbt_peer_kind kind, const struct hbt_config *cfg)
 {
-	if (s->limits.spool_max_bytes_a_source == 0)
+	if (kind != HBT_PEER_CONNECTION_WORKER ||
+	    s->limits.spool_max_bytes_a_source == 0)
 		return;
 	s->source_prefix_ipv4 = (uint32_t)cfg->source_prefix_ipv4;
 	s->source_prefix_ipv6 = (uint32_t)cfg->source_prefix_ipv6;
@@ -104,7 +105,7 @@ static void put_settings(struct hbt_wr *wr, const struct hbt_told *t,
 
 	for (size_t i = 0; i < s.n_identities; i++)
 		others[i] = c->others[i].fields;
-	put_sources(wr, &s, t->cfg);
+	put_sources(wr, &s, kind, t->cfg);
 	hbt_settings_put(wr, &s);
 	free(s.unlimited_sources);
 }

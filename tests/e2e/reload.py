@@ -8,6 +8,7 @@ import re
 import signal
 import ssl
 import socket
+import sys
 import hashlib
 import shutil
 
@@ -161,6 +162,19 @@ def test_what_workers_need_not_know_leaves_them_alone():
                     "route \"x\" { to = \"poll://x/\" }\n")
     assert reload(node).returncode == 0
     assert connection_pids(node) == before
+    node.stop()
+
+
+def test_only_who_counts_bytes_of_sources_is_replaced_for_them():
+    spool = (f'service "IEcho" {{\n command = "{sys.executable} {g.ECHO}"\n}}\n'
+             "spool_max_per_source = 1MiB\n")
+    node = Node(spool)
+    before, services = connection_pids(node), node.worker_pids("service")
+    assert services
+    node.write_conf(spool + 'unlimited_sources = {"127.0.0.9"}\n')
+    assert reload(node).returncode == 0
+    until(lambda: not before & connection_pids(node), "others are there")
+    assert node.worker_pids("service") == services
     node.stop()
 
 
