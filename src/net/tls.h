@@ -49,6 +49,8 @@ bool hbt_thumbprints_have(const char *list, const char *thumbprint);
  */
 int hbt_tls_add_name(struct hbt_tls *tls, const char *pattern,
                      struct hbt_tls *other);
+/* All that were added for other, which may be freed then. */
+void hbt_tls_remove_names(struct hbt_tls *tls, const struct hbt_tls *other);
 
 /*
  * A self-signed certificate as .NET makes them: RSA of bits, SHA-256,

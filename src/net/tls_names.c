@@ -56,13 +56,32 @@ int hbt_tls_add_name(struct hbt_tls *tls, const char *pattern,
 	return HALIBUT_OK;
 }
 
+static void name_free(struct hbt_tls_name *n)
+{
+	free(n->pattern);
+	free(n);
+}
+
+void hbt_tls_remove_names(struct hbt_tls *tls, const struct hbt_tls *other)
+{
+	struct hbt_tls_name **at = &tls->names, *n;
+
+	while ((n = *at) != NULL) {
+		if (n->tls != other) {
+			at = &n->next;
+			continue;
+		}
+		*at = n->next;
+		name_free(n);
+	}
+}
+
 void hbt_tls_free_names(struct hbt_tls *tls)
 {
 	struct hbt_tls_name *n;
 
 	while ((n = tls->names) != NULL) {
 		tls->names = n->next;
-		free(n->pattern);
-		free(n);
+		name_free(n);
 	}
 }

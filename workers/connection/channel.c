@@ -53,13 +53,19 @@ static int add_names(struct hbt_tls *tls, char *patterns, struct hbt_tls *other)
 	return rc;
 }
 
+/* Sets *tls, or NULL. */
 static int make_identity(struct worker *w, struct hbt_tls **tls,
                          struct hbt_identity_fields *one,
                          struct halibut_error *err)
 {
 	int rc = hbt_tls_new(tls, one->certificate_pem, one->key_pem, err);
 
-	return rc != 0 ? rc : add_names(w->tls, one->server_names, *tls);
+	if (rc == 0 &&
+	    (rc = add_names(w->tls, one->server_names, *tls)) != 0) {
+		hbt_tls_remove_names(w->tls, *tls);
+		hbt_tls_free(tls);
+	}
+	return rc;
 }
 
 /* All of ours. Who is shown which: by the address it came in at, else by the

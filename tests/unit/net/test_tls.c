@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "net/tls.h"
+#include "net/tls_int.h"
 
 static char *cert_pem, *key_pem;
 
@@ -377,6 +378,63 @@ static void a_key_size_out_of_range_is_refused(void **state)
 	halibut_error_clear(&err);
 }
 
+/* Is who asks for that name shown another certificate than ours? */
+static bool is_shown_another(struct hbt_tls *ours, const char *name)
+{
+	SSL *server = SSL_new(ours->server), *client = SSL_new(ours->client);
+	X509 *own = read_cert(cert_pem), *shown;
+	BIO *a, *b;
+	bool another;
+
+	assert_int_equal(BIO_new_bio_pair(&a, 65536, &b, 65536), 1);
+	SSL_set_bio(server, a, a);
+	SSL_set_bio(client, b, b);
+	SSL_set_accept_state(server);
+	SSL_set_connect_state(client);
+	SSL_set_verify(client, SSL_VERIFY_NONE, NULL);
+	SSL_set_verify(server, SSL_VERIFY_NONE, NULL);
+	assert_int_equal(SSL_set_tlsext_host_name(client, name), 1);
+	for (int i = 0; i < 10 && !SSL_is_init_finished(client); i++) {
+		SSL_do_handshake(client);
+		SSL_do_handshake(server);
+	}
+	shown = SSL_get1_peer_certificate(client);
+	assert_non_null(shown);
+	another = X509_cmp(shown, own) != 0;
+	X509_free(shown);
+	X509_free(own);
+	SSL_free(client);
+	SSL_free(server);
+	return another;
+}
+
+static void names_are_forgotten_with_the_certificate_they_are_for(void **state)
+{
+	struct hbt_tls *ours, *other, *third;
+	char *cert, *key;
+
+	(void)state;
+	assert_int_equal(
+		hbt_tls_self_signed("another", 2048, 30, &cert, &key, NULL), 0);
+	assert_int_equal(hbt_tls_new(&ours, cert_pem, key_pem, NULL), 0);
+	assert_int_equal(hbt_tls_new(&other, cert, key, NULL), 0);
+	assert_int_equal(hbt_tls_new(&third, cert, key, NULL), 0);
+	assert_int_equal(hbt_tls_add_name(ours, "a.test", other), 0);
+	assert_int_equal(hbt_tls_add_name(ours, "b.test", third), 0);
+	assert_int_equal(hbt_tls_add_name(ours, "*.c.test", other), 0);
+	assert_true(is_shown_another(ours, "a.test"));
+	assert_true(is_shown_another(ours, "x.c.test"));
+	hbt_tls_remove_names(ours, other);
+	hbt_tls_free(&other);
+	assert_false(is_shown_another(ours, "a.test"));
+	assert_false(is_shown_another(ours, "x.c.test"));
+	assert_true(is_shown_another(ours, "b.test"));
+	hbt_tls_free(&ours);
+	hbt_tls_free(&third);
+	free(cert);
+	free(key);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -394,6 +452,8 @@ int main(void)
 		cmocka_unit_test(a_pkcs12_file_of_an_old_windows_is_read),
 		cmocka_unit_test(a_file_that_is_something_else_is_refused),
 		cmocka_unit_test(a_key_size_out_of_range_is_refused),
+		cmocka_unit_test(
+			names_are_forgotten_with_the_certificate_they_are_for),
 	};
 
 	return cmocka_run_group_tests(tests, make_certificate,
