@@ -10,11 +10,15 @@
  * the master has the last word: a call may be on its way to us.
  */
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "base/log.h"
 #include "base/timespan.h"
 #include "worker.h"
+
+/* Without these uthash ends the process when memory is short. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(entry) ((void)(entry))
+#include <uthash.h>
 
 enum {
 	TICK_MS = 50,

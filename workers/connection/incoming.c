@@ -4,11 +4,15 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "worker.h"
+
+/* Without these uthash ends the process when memory is short. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(entry) ((void)(entry))
+#include <uthash.h>
 
 struct asked { /* hangs on the inlet that owes the answer */
 	uint32_t id;
@@ -36,6 +40,10 @@ static struct asked *asked_new(struct worker *w, struct hbt_inlet *in)
 	a->in = in;
 	a->id = ++w->last_call;
 	HASH_ADD(hh, w->asked, id, sizeof(a->id), a);
+	if (a->hh.tbl == NULL) {
+		free(a);
+		return NULL;
+	}
 	in->call = a;
 	return a;
 }
@@ -269,6 +277,10 @@ static struct subscriber *subscriber_new(struct worker *w,
 	s->a = a;
 	s->id = a->id;
 	HASH_ADD(hh, w->subscribers, id, sizeof(s->id), s);
+	if (s->hh.tbl == NULL) {
+		free(s);
+		return NULL;
+	}
 	a->owner_data = s;
 	return s;
 }

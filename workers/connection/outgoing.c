@@ -4,11 +4,15 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/log.h"
 #include "base/timespan.h"
 #include "worker.h"
+
+/* Without these uthash ends the process when memory is short. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(entry) ((void)(entry))
+#include <uthash.h>
 
 /* The master hears how far a call is that takes as long. */
 #define SLOW_MS 1000
@@ -151,6 +155,10 @@ static struct carried *carried_new(struct worker *w, uint32_t id)
 	c->pending.answered = answered;
 	c->pending.failed = failed;
 	HASH_ADD(hh, w->carried, id, sizeof(c->id), c);
+	if (c->hh.tbl == NULL) {
+		free(c);
+		return NULL;
+	}
 	return c;
 }
 
