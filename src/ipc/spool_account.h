@@ -2,7 +2,9 @@
  * Who has how many bytes in the spools of this process, and how many he may
  * have: all together, a source, a certificate, a subscription. Whoever is at a
  * limit is not failed, he waits: his sender is read again when others of the
- * same account have given some back, who waits longest first.
+ * same account have given some back. Who waits longest is woken first; a
+ * newcomer of the same turn may be faster, and who got on through his pipe
+ * loses his place.
  *
  * Nobody waits for ever, and not in a circle: what does not go into a spool
  * goes through its pipe, as fast as its own reader takes it.
