@@ -347,10 +347,16 @@ void hbt_listeners_refuse(struct hbt_listeners *ls)
 	hbt_listeners_read(ls, false);
 	ls->refusing = true;
 	for (size_t i = 0; i < ls->n; i++) {
-		if (ls->v[i]->inherited)
-			event_add(ls->v[i]->readable, NULL);
-		else
-			close_listener(ls->v[i]);
+		struct hbt_listener *l = ls->v[i];
+
+		if (l->inherited) {
+			event_add(l->readable, NULL);
+			continue;
+		}
+		/* A worker that was forked just now may have it still. */
+		if (l->fd >= 0)
+			shutdown(l->fd, SHUT_RDWR);
+		close_listener(l);
 	}
 }
 
