@@ -29,8 +29,16 @@ struct pipe_sink {
 	int64_t wake_at; /* when no more than this many bytes are left */
 };
 
+static size_t n_sinks;
+
+size_t hbt_pipe_sinks(void)
+{
+	return n_sinks;
+}
+
 static void destroy(struct pipe_sink *ps)
 {
+	n_sinks--;
 	if (ps->writable != NULL)
 		event_free(ps->writable);
 	if (ps->fd >= 0)
@@ -196,6 +204,7 @@ int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
 	*fd = -1;
 	if (ps == NULL)
 		return rc;
+	n_sinks++;
 	ignore_sigpipe();
 	ps->sink.ops = &pipe_sink_ops;
 	ps->fd = -1;

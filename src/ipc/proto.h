@@ -350,5 +350,8 @@ int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
                       struct hbt_spool_payer *payer, int *fd);
 /* What all pipe sinks of this process hold in memfds and files. */
 uint64_t hbt_spool_bytes(void);
+/* Those of this process that have not given all to their pipe yet: more may
+ * come for them, even if nothing is in a spool. */
+size_t hbt_pipe_sinks(void);
 
 #endif

@@ -416,6 +416,25 @@ def test_what_came_out_of_redis_is_not_put_into_it_again():
             wait_gone(b, old)
 
 
+def test_a_response_whose_streams_come_slowly_outlives_its_queue_worker():
+    """Nothing of it is in the spool while Redis is asked for the next piece."""
+    c, proxy = proxied_cluster()
+    with c:
+        a, b = c.nodes
+        data = os.urandom(4 << 20)
+        Poller(a, "poll://large/").serve(lambda *_: hw.DataStream(data))
+        a.wait_idle_poller("poll://large/")
+        client = Client(b)
+        client.start("poll://large/", "IAny", "Make")
+        proxy.delay = 0.2
+        client.fill()  # the response is on its way
+        old = renew_queue_worker(b)
+        reply, streams = client.finish()
+        assert list(streams.values()) == [data], reply
+        proxy.delay = 0
+        wait_gone(b, old)
+
+
 def test_a_queue_worker_that_cannot_begin_leaves_the_old_one_in_place():
     with Cluster() as c:
         a, b = c.nodes
@@ -538,6 +557,6 @@ def test_settings_that_need_a_restart_are_named():
     node.stop()
 
 
-NEED_REDIS = ("queue_worker", "taken_meanwhile")
+NEED_REDIS = ("queue_worker", "out_of_redis")
 g.main([v for k, v in list(globals().items()) if k.startswith("test_") and
         (has_redis() or not any(x in k for x in NEED_REDIS))])

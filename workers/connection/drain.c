@@ -192,7 +192,7 @@ static bool is_under_way(const struct worker *w)
 		hbt_dialler_counts(w->dialler, &dialled);
 	return incoming_busy(w) > 0 || outgoing_busy(w) > 0 ||
 	       incoming_connections(w) > 0 || dialled.calls > 0 ||
-	       hbt_spool_bytes() > 0;
+	       hbt_pipe_sinks() > 0;
 }
 
 static void tell(struct worker *w, enum hbt_drained what)

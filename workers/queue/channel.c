@@ -145,7 +145,7 @@ static bool is_under_way(const struct worker *w)
 		hbt_redis_node_state(w->setup->node, &redis);
 	return redis.receiving > 0 || redis.taking > 0 ||
 	       enqueue_busy(w) > 0 || collect_busy(w) > 0 ||
-	       hbt_spool_bytes() > 0;
+	       hbt_pipe_sinks() > 0;
 }
 
 static void leave_after(struct worker *w, const struct timeval *pause);
