@@ -43,7 +43,7 @@ check_dir()
 }
 
 set -- $layers $tops
-echo "1..$(($# + 1))"
+echo "1..$(($# + 2))"
 below=
 for layer in $layers; do
 	check_dir "src/$layer" "$below"
@@ -62,5 +62,17 @@ if [ -n "$wrong" ]; then
 	echo "$wrong" | sed 's/^/# /'
 else
 	echo "ok $n - public headers include only public headers"
+fi
+
+# Without base/hash.h uthash ends the process when memory is short.
+n=$((n + 1))
+wrong=$(grep -l '^[ 	]*#[ 	]*include[ 	]*<uthash.h>' src/*/*.[ch] \
+	workers/*/*.[ch] | grep -vx 'src/base/hash.h')
+if [ -n "$wrong" ]; then
+	bad=1
+	echo "not ok $n - uthash comes through base/hash.h alone"
+	echo "$wrong" | sed 's/^/# /'
+else
+	echo "ok $n - uthash comes through base/hash.h alone"
 fi
 exit $bad

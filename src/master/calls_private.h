@@ -4,7 +4,7 @@
 
 #include "master/calls.h"
 #include "base/slots.h"
-#include "master/hash.h"
+#include "base/hash.h"
 #include "master/past_calls.h"
 #include "queue/queue.h"
 

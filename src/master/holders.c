@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/queue.h>
 #include "base/timespan.h"
-#include "master/hash.h"
+#include "base/hash.h"
 #include "master/trust.h"
 #include "net/tls.h"
 

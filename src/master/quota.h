@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include "base/rate.h"
-#include "master/hash.h"
+#include "base/hash.h"
 
 struct hbt_quotas;
 

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/slots.h"
 #include "base/unix_time.h"
-#include "master/hash.h"
+#include "base/hash.h"
 
 #define MAX_ENTRIES 1000
 #define MAX_TEXT 512 /* of each of the three */

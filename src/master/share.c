@@ -8,7 +8,7 @@
 #include "base/timespan.h"
 #include "base/uri.h"
 #include "master/calls_private.h"
-#include "master/hash.h"
+#include "base/hash.h"
 
 /* Redis does not answer, or DataStreams are slow to come. */
 #define SETTLE_MS 10000

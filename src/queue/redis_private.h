@@ -12,8 +12,8 @@
 #ifndef HBT_QUEUE_REDIS_PRIVATE_H
 #define HBT_QUEUE_REDIS_PRIVATE_H
 
-#include <uthash.h>
 #include "base/guid.h"
+#include "base/hash.h"
 #include "queue/redis_errors.h"
 #include "queue/redis_names.h"
 #include "queue/redis_queue.h"

@@ -211,6 +211,11 @@ void redis_send_prepare(struct redis_send *s)
 		return;
 	}
 	HASH_ADD_KEYPTR(hh, n->by_ref, s->ref, strlen(s->ref), s);
+	if (s->hh.tbl == NULL) {
+		redis_send_fail(s, HBT_REDIS_NOT_PREPARED, "out of memory",
+		                false);
+		return;
+	}
 	if (hbt_stored_from_message(s->msg, n->limits->max_message_bytes, &bson,
 	                            &len, &err) != HALIBUT_OK) {
 		redis_send_fail(s, HBT_REDIS_NOT_PREPARED, err.message, false);

@@ -4,14 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/slots.h"
 #include "base/timespan.h"
 #include "base/uri.h"
-
-/* Without these uthash ends the process when memory is short. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((void)(entry))
-#include <uthash.h>
 
 enum {
 	TRIM_AT_ONCE = 1000, /* places, or more: */

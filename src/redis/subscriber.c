@@ -6,11 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/hash.h"
 #include "redis/private.h"
-
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(added) (failed_to_hash = true)
-#include <uthash.h>
 
 #define COLLECT_MS 1000 /* channels that were left, until UNSUBSCRIBE */
 #define CHUNK 500       /* channels in one command */
@@ -119,7 +116,6 @@ find_or_make(struct hbt_redis *r, const char *name, bool pattern)
 	const char *prefix = r->options.channel_prefix;
 	size_t n = prefix != NULL ? strlen(prefix) : 0, len = strlen(name);
 	struct hbt_redis_channel *c, *known;
-	bool failed_to_hash = false;
 
 	if ((c = calloc(1, sizeof(*c) + 1 + n + len + 1)) == NULL)
 		return NULL;
@@ -134,7 +130,7 @@ find_or_make(struct hbt_redis *r, const char *name, bool pattern)
 		return known;
 	}
 	HASH_ADD(hh, r->subscriber.channels, name[0], c->len, c);
-	if (failed_to_hash) {
+	if (c->hh.tbl == NULL) {
 		free(c);
 		return NULL;
 	}

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/timespan.h"
 #include "runtime/pool.h"
@@ -80,6 +80,11 @@ static struct bucket *find_or_make(struct hbt_pool *pool,
 	b->pool = pool;
 	TAILQ_INIT(&b->idle);
 	HASH_ADD_KEYPTR(hh, pool->buckets, b->key, strlen(b->key), b);
+	if (b->hh.tbl == NULL) {
+		free(key);
+		free(b);
+		return NULL;
+	}
 	return b;
 }
 

@@ -2,8 +2,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "runtime/runtime.h"
 #include "runtime/streams.h"
@@ -59,6 +59,11 @@ int halibut_service_add(struct halibut_runtime *rt, const char *service,
 	m->handler = handler;
 	m->arg = arg;
 	HASH_ADD_KEYPTR(hh, rt->methods, m->key, strlen(m->key), m);
+	if (m->hh.tbl == NULL) {
+		free(m->key);
+		free(m);
+		return HALIBUT_ENOMEM;
+	}
 	return HALIBUT_OK;
 }
 

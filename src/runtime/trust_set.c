@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "net/tls.h"
 #include "runtime/trust_set.h"
 
@@ -56,6 +56,10 @@ int hbt_trust_set_add(struct hbt_trust_set *t, const char *thumbprint)
 		return HALIBUT_ENOMEM;
 	memcpy(e->thumbprint, text, sizeof(text));
 	HASH_ADD_STR(t->entries, thumbprint, e);
+	if (e->hh.tbl == NULL) {
+		free(e);
+		return HALIBUT_ENOMEM;
+	}
 	return HALIBUT_OK;
 }
 

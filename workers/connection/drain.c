@@ -11,14 +11,10 @@
  */
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/timespan.h"
 #include "worker.h"
-
-/* Without these uthash ends the process when memory is short. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((void)(entry))
-#include <uthash.h>
 
 enum {
 	TICK_MS = 50,

@@ -5,14 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/log_limit.h"
 #include "worker.h"
-
-/* Without these uthash ends the process when memory is short. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((void)(entry))
-#include <uthash.h>
 
 struct asked { /* hangs on the inlet that owes the answer */
 	uint32_t id;

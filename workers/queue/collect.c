@@ -6,15 +6,11 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/timespan.h"
 #include "queue/redis_errors.h"
 #include "worker.h"
-
-/* Without these uthash ends the process when memory is short. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((void)(entry))
-#include <uthash.h>
 
 struct endpoint {
 	uint32_t id; /* the master's */

@@ -2,14 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "queue/redis_names.h"
 #include "worker.h"
-
-/* Without these uthash ends the process when memory is short. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((void)(entry))
-#include <uthash.h>
 
 struct enqueued {
 	uint32_t id; /* the master's */

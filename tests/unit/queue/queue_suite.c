@@ -281,6 +281,29 @@ static void a_request_waits_until_it_is_taken_and_answered(void **state)
 	forget(&o);
 }
 
+static void a_request_that_finds_no_memory_fails_alone(void **state)
+{
+	struct origin o = {.answers = 0}, next = {.answers = 0};
+	struct carrier c = {.delivered = 0};
+
+	(void)state;
+	if (suite->no_table == NULL)
+		skip();
+	*suite->no_table = true;
+	ask(&o, LONG_MS);
+	await(o.failures == 1);
+	assert_false(*suite->no_table);
+	assert_non_null(strstr(o.text, "preparing request for queue"));
+	ask(&next, LONG_MS);
+	offer(&c);
+	await(c.delivered == 1);
+	assert_carries(&c, &next);
+	answer(&c);
+	await(next.answers == 1);
+	forget(&o);
+	forget(&next);
+}
+
 static void a_waiting_taker_gets_a_request_as_soon_as_it_comes(void **state)
 {
 	struct origin o = {.answers = 0};
@@ -965,6 +988,7 @@ int queue_suite_run(const struct queue_suite *what)
 		TEST(an_origin_may_ask_again_from_its_callback),
 		TEST(an_origin_may_free_itself_in_its_callback),
 		TEST(a_failing_request_may_cancel_another),
+		TEST(a_request_that_finds_no_memory_fails_alone),
 		TEST(streams_of_a_response_always_have_a_sink),
 		TEST(counts_tell_what_is_there),
 	};

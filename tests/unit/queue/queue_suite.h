@@ -13,6 +13,9 @@ struct queue_suite {
 	 * of their own, their failures arrive as responses, and once a request
 	 * is in the queue nobody can be sure that no service saw it. */
 	bool remote;
+	/* Set: the next hash table finds no memory, which clears it. NULL: the
+	 * queue has none. */
+	bool *no_table;
 };
 
 /* Runs all tests. Returns how many failed, as main() should. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "queue/redis_queue.h"
 #include "queue_suite.h"
 #include "../redis/redis_server.h"
@@ -12,6 +13,20 @@ static struct hbt_redis *redis;
 static struct hbt_store *store;
 static struct hbt_wrappers *wrappers;
 static struct hbt_redis_node *node;
+
+/* Linked with --wrap=malloc. */
+static bool no_table;
+
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_malloc(size_t n)
+{
+	if (no_table && n == sizeof(UT_hash_table)) {
+		no_table = false;
+		return NULL;
+	}
+	return __real_malloc(n);
+}
 
 static void finish(void)
 {
@@ -73,6 +88,7 @@ int main(void)
 		.make = make,
 		.finish = finish,
 		.remote = true,
+		.no_table = &no_table,
 	};
 	int failed;
 
