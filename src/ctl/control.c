@@ -140,8 +140,9 @@ static int conclude(struct question *q, const char *path, int64_t timeout_ms,
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	if (!q->answered && q->closed)
 		return hbt_error_set(err, HALIBUT_ECONNECT,
-		                     "the gateway at %s hung up: %s", path,
-		                     q->why);
+		                     "the gateway at %s hung up: %s; its log "
+		                     "may say why",
+		                     path, q->why);
 	if (!q->answered)
 		return hbt_error_set(err, HALIBUT_ETIMEOUT,
 		                     "the gateway at %s did not answer within "

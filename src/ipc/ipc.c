@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,6 +39,7 @@ struct hbt_ipc {
 	TAILQ_HEAD(packets, hbt_packet) out;
 	struct hbt_packet *spare; /* one that was sent */
 	size_t unsent;
+	size_t aside; /* in memfds, since the kernel last had nothing of ours */
 	struct hbt_arrival packet; /* the one that is being handled, */
 	bool unfinished;           /*   when not all of it was */
 	bool blocked; /* the socket takes nothing: writable or retry is armed */
@@ -112,6 +115,8 @@ static void wait_to_send(struct hbt_ipc *ipc, int err)
 static void packet_was_sent(struct hbt_ipc *ipc, struct hbt_packet *p)
 {
 	ipc->unsent -= p->weight;
+	if (p->weight > p->len)
+		ipc->aside += p->weight - p->len;
 	if (ipc->spare == NULL || ipc->spare->cap < p->cap) {
 		struct hbt_packet *other = ipc->spare;
 
@@ -250,6 +255,15 @@ int hbt_ipc_send_wr(struct hbt_ipc *ipc, uint16_t type, uint32_t id,
 size_t hbt_ipc_unsent(const struct hbt_ipc *ipc)
 {
 	return ipc->unsent;
+}
+
+size_t hbt_ipc_unread(struct hbt_ipc *ipc)
+{
+	int held = 0;
+
+	if (ioctl(ipc->fd, SIOCOUTQ, &held) != 0 || held == 0)
+		ipc->aside = 0;
+	return ipc->unsent + ipc->aside;
 }
 
 /* Receiving */

@@ -79,6 +79,9 @@ int hbt_ipc_take_fd(struct hbt_ipc_msg *msg);
 
 /* Bytes that wait because the other side does not read. */
 size_t hbt_ipc_unsent(const struct hbt_ipc *ipc);
+/* The same, and what is in memfds that the kernel holds for it: all that were
+ * sent since it had last read everything. */
+size_t hbt_ipc_unread(struct hbt_ipc *ipc);
 /* Stops and restarts reading from the other side. While paused its end shows
  * only when something is sent. */
 void hbt_ipc_pause(struct hbt_ipc *ipc, bool paused);

@@ -354,6 +354,11 @@ struct hbt_call *hbt_call_new(struct hbt_calls *calls, struct hbt_link *asker,
 	return call;
 }
 
+size_t hbt_calls_asked(const struct hbt_link *link)
+{
+	return HASH_CNT(by_asker, link->asked);
+}
+
 struct hbt_call *hbt_call_asked(struct hbt_link *link, uint32_t id)
 {
 	struct hbt_call *call;

@@ -46,6 +46,9 @@ void hbt_calls_configure(struct hbt_calls *calls, const struct hbt_config *cfg);
 int hbt_calls_message(struct hbt_calls *calls, struct hbt_link *link,
                       struct hbt_ipc_msg *msg);
 
+/* Calls of the link that have no answer yet. */
+size_t hbt_calls_asked(const struct hbt_link *link);
+
 /*
  * The other side is gone: what it asked is cancelled, what it carried fails.
  * link->ipc is not used. After hbt_subscriptions_link_gone().

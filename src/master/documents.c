@@ -5,6 +5,8 @@
 #include "base/log.h"
 
 #define MAX_OPEN 256
+/* Of documents that clients have not read yet, all together. */
+#define MAX_UNREAD ((size_t)256 * 1024 * 1024)
 
 /* A question that the status worker has. */
 struct asked {
@@ -93,6 +95,17 @@ int hbt_documents_ask(struct hbt_documents *docs, struct hbt_link *worker,
 	return HALIBUT_OK;
 }
 
+size_t hbt_documents_of(const struct hbt_documents *docs,
+                        const struct hbt_client *client)
+{
+	const struct asked *a;
+	size_t n = 0;
+
+	TAILQ_FOREACH (a, &docs->open, next)
+		n += a->client == client;
+	return n;
+}
+
 int hbt_documents_answer(struct hbt_documents *docs, struct hbt_ipc_msg *msg)
 {
 	struct asked *a;
@@ -102,7 +115,11 @@ int hbt_documents_answer(struct hbt_documents *docs, struct hbt_ipc_msg *msg)
 			break;
 	if (a == NULL) /* its client is gone */
 		return HALIBUT_OK;
-	if (msg->lost)
+	if (hbt_control_unread(a->client->control) + msg->len > MAX_UNREAD)
+		refuse(a->client, a->client_id,
+		       "Other control clients do not read what they asked for. "
+		       "Try again in a minute; the log names them then.");
+	else if (msg->lost)
 		refuse(a->client, a->client_id,
 		       "The gateway is out of descriptors or memory.");
 	else if (hbt_ipc_send(a->client->link.ipc, HBT_IPC_DOCUMENT,

@@ -18,6 +18,9 @@ void hbt_documents_free(struct hbt_documents **docs);
  */
 int hbt_documents_ask(struct hbt_documents *docs, struct hbt_link *worker,
                       struct hbt_client *client, struct hbt_ipc_msg *msg);
+/* Questions of the client that are not answered yet. */
+size_t hbt_documents_of(const struct hbt_documents *docs,
+                        const struct hbt_client *client);
 /* DOCUMENT of the status worker. Not OK ends the worker. */
 int hbt_documents_answer(struct hbt_documents *docs, struct hbt_ipc_msg *msg);
 

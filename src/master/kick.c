@@ -243,6 +243,17 @@ int hbt_kicks_answer(struct hbt_kicks *kicks, struct hbt_link *worker,
 	return HALIBUT_OK;
 }
 
+size_t hbt_kicks_of(const struct hbt_kicks *kicks,
+                    const struct hbt_client *client)
+{
+	const struct kick *k;
+	size_t n = 0;
+
+	TAILQ_FOREACH (k, &kicks->open, next)
+		n += k->client == client;
+	return n;
+}
+
 void hbt_kicks_link_gone(struct hbt_kicks *kicks, const struct hbt_link *link)
 {
 	struct asked *a, *next;

@@ -21,6 +21,9 @@ int hbt_kicks_order(struct hbt_kicks *kicks, struct hbt_workers *workers,
 int hbt_kicks_answer(struct hbt_kicks *kicks, struct hbt_link *worker,
                      struct hbt_ipc_msg *msg);
 /* A client or a worker is gone. */
+/* Orders of the client that are not done yet. */
+size_t hbt_kicks_of(const struct hbt_kicks *kicks,
+                    const struct hbt_client *client);
 void hbt_kicks_link_gone(struct hbt_kicks *kicks, const struct hbt_link *link);
 
 #endif

@@ -383,6 +383,7 @@ static int start_sockets(struct hbt_master *m, struct halibut_error *err)
 {
 	const struct hbt_listen_ops listen_ops = {hbt_dispatch_accepted, m};
 	const struct hbt_control_ops control_ops = {hbt_orders_message,
+	                                            hbt_orders_busy,
 	                                            client_lost, m};
 	int rc = hbt_control_new(&m->control, m->base, m->cfg->control_socket,
 	                         m->cfg->control_mode, &control_ops, err);

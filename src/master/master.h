@@ -178,6 +178,9 @@ void hbt_node_stats(const struct hbt_master *m, struct hbt_node_stats *s);
 int hbt_orders_message(void *master, struct hbt_client *client,
                        struct hbt_ipc_msg *msg);
 
+/* Has the client as much under way as one may have? */
+bool hbt_orders_busy(void *master, const struct hbt_client *client);
+
 /* trust_orders.c: TRUST_ADD and TRUST_REMOVE. */
 int hbt_orders_trust_add(struct hbt_master *m, struct hbt_client *c,
                          struct hbt_ipc_msg *msg);

@@ -8,6 +8,11 @@
 #include "master/logs.h"
 #include "master/master.h"
 
+/* What a client may have under way. More it can say, but is not heard. */
+#define MAX_CALLS 256
+#define MAX_DOCUMENTS 4
+#define MAX_KICKS 16
+
 /* Takes doc over. */
 static void send_document(struct hbt_client *c, enum hbt_ipc_type type,
                           uint32_t id, json_t *doc)
@@ -97,6 +102,15 @@ static void send_outcome(struct hbt_client *c, uint32_t id,
 
 	hbt_client_done(c, id, rc == HALIBUT_OK, err.message);
 	halibut_error_clear(&err);
+}
+
+bool hbt_orders_busy(void *master, const struct hbt_client *c)
+{
+	const struct hbt_master *m = master;
+
+	return hbt_calls_asked(&c->link) >= MAX_CALLS ||
+	       hbt_documents_of(m->documents, c) >= MAX_DOCUMENTS ||
+	       hbt_kicks_of(m->kicks, c) >= MAX_KICKS;
 }
 
 int hbt_orders_message(void *master, struct hbt_client *c,
