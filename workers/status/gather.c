@@ -28,6 +28,7 @@ struct shelf {
 	enum hbt_table table;
 	struct snapshot *latest; /* NULL: none, or too old */
 	struct snapshot *making;
+	struct snapshot nothing; /* for who waits when memory is short */
 	uint64_t begun; /* so many; the number of the last one */
 	struct gather_waiter *workers_first; /* of connection tables */
 	uint32_t workers[MAX_WORKERS]; /* those that have a part of it */
@@ -185,7 +186,6 @@ static bool begin(struct shelf *s)
 	fresh->at_ms = hbt_now_ms();
 	fresh->number = ++s->begun;
 	s->making = fresh;
-	event_del(s->timer); /* that the latest is too old is known */
 	if (!is_of_workers(s->table)) {
 		s->worker = 0;
 		s->n_workers = 0;
@@ -194,9 +194,12 @@ static bool begin(struct shelf *s)
 	}
 	s->workers_first = gather_ask(s->all, HBT_TABLE_WORKERS,
 	                              is_new_wanted(s), on_workers, s);
-	if (s->workers_first == NULL)
+	if (s->workers_first == NULL) {
 		snapshot_unref(&s->making);
-	return s->making != NULL;
+		return false;
+	}
+	event_del(s->timer); /* that the latest is too old is known */
+	return true;
 }
 
 static bool add_page(struct snapshot *s, const uint8_t *data, size_t len,
@@ -289,6 +292,22 @@ static struct gather_waiter *first_served_by(const struct shelf *s,
 	return NULL;
 }
 
+/* For those who wait. Without memory they hear so now. */
+static void begin_or_fail(struct shelf *s)
+{
+	struct gather_waiter *w;
+
+	if (s->making != NULL || TAILQ_EMPTY(&s->waiters) || begin(s))
+		return;
+	log_error("the state of the node cannot be gathered: out of memory");
+	while ((w = TAILQ_FIRST(&s->waiters)) != NULL) {
+		TAILQ_REMOVE(&s->waiters, w, next);
+		s->nothing.refs++;
+		w->done(w->arg, &s->nothing);
+		free(w);
+	}
+}
+
 static void on_deliver(evutil_socket_t fd, short what, void *arg)
 {
 	struct shelf *s = arg;
@@ -298,8 +317,7 @@ static void on_deliver(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (latest == NULL) { /* it became too old in the meantime */
-		if (s->making == NULL && !TAILQ_EMPTY(&s->waiters))
-			(void)begin(s);
+		begin_or_fail(s);
 		return;
 	}
 	latest->refs++; /* while we go through them */
@@ -310,8 +328,7 @@ static void on_deliver(evutil_socket_t fd, short what, void *arg)
 		free(w);
 	}
 	snapshot_unref(&latest);
-	if (s->making == NULL && !TAILQ_EMPTY(&s->waiters))
-		(void)begin(s);
+	begin_or_fail(s);
 }
 
 struct gather_waiter *
@@ -366,6 +383,11 @@ struct gather *gather_new(struct event_base *base, struct hbt_ipc *ipc)
 
 		s->all = g;
 		s->table = (enum hbt_table)i;
+		s->nothing = (struct snapshot){
+			.refs = 1, /* ours: it is never freed */
+			.table = s->table,
+			.failed = true,
+		};
 		TAILQ_INIT(&s->waiters);
 		s->timer = evtimer_new(base, on_timer, s);
 		s->deliver = event_new(base, -1, 0, on_deliver, s);

@@ -25,7 +25,7 @@ struct snapshot {
 	unsigned refs;
 	enum hbt_table table;
 	uint64_t number; /* counted by table, from 1 */
-	bool failed;     /* nothing came */
+	bool failed;     /* nothing came, or there was no memory for it */
 	bool incomplete; /* somebody whose rows belong here did not answer */
 	int64_t at_ms;   /* when it was begun; monotonic */
 	uint64_t n_rows;

@@ -87,8 +87,6 @@ bool list_open(struct request *rq)
 	for (size_t i = 0; i < HBT_TABLES; i++)
 		if (i != HBT_TABLE_NODE)
 			snapshot_unref(&rq->tables[i]);
-	if (good)
-		request_begin(rq, 200, REQUEST_JSON);
 	return good;
 }
 
@@ -179,22 +177,39 @@ static enum request_piece put_rows(struct state *s, struct evbuffer *out)
 	return REQUEST_MORE;
 }
 
+/* All are chosen first: afterwards no snapshot is held. */
+static enum select_result choose(struct state *s)
+{
+	enum select_result result = SELECT_DONE;
+
+	for (size_t i = 0; result == SELECT_DONE && i < count_parts(s->list);
+	     i++)
+		result = select_slice(s->selections[i]);
+	return result;
+}
+
 enum request_piece list_more(struct request *rq, struct evbuffer *out)
 {
 	struct state *s = rq->state;
 
-	/* All are chosen first: afterwards no snapshot is held. */
-	for (size_t i = 0; i < count_parts(s->list); i++)
-		switch (select_slice(s->selections[i])) {
+	if (!s->head_given) {
+		switch (choose(s)) {
 		case SELECT_MORE:
 			return REQUEST_MORE;
 		case SELECT_DONE:
 			break;
+		case SELECT_BUSY:
+			request_fail(rq, 503,
+			             "Others are being shown as much as fits "
+			             "into memory, and read it slowly. Try "
+			             "again, or ask for less with limit.");
+			return REQUEST_REFUSED;
 		default:
-			return REQUEST_FAILED;
+			request_fail(rq, 503, "out of memory");
+			return REQUEST_REFUSED;
 		}
-	if (!s->head_given) {
 		s->head_given = true;
+		request_begin(rq, 200, REQUEST_JSON);
 		return put_head(rq, out) ? REQUEST_MORE : REQUEST_FAILED;
 	}
 	if (s->part < count_parts(s->list))

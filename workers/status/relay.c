@@ -7,6 +7,11 @@
 #include "request.h"
 
 #define MAX_DOCUMENT ((size_t)128 * 1024 * 1024)
+/* Of all that are collected; a document below the other is never refused. */
+#define MAX_COLLECTED ((size_t)256 * 1024 * 1024)
+#define ALWAYS_COLLECTED ((size_t)1024 * 1024)
+
+static size_t collected;
 
 /* A document that is collected, since the channel takes it whole. */
 struct relay {
@@ -41,8 +46,10 @@ static void fail(struct worker *w, uint32_t id, const char *why)
 static void relay_free(struct relay *r)
 {
 	LIST_REMOVE(r, link);
-	if (r->body != NULL)
+	if (r->body != NULL) {
+		collected -= evbuffer_get_length(r->body);
 		evbuffer_free(r->body);
+	}
 	free(r);
 }
 
@@ -54,18 +61,34 @@ static void begin(void *to, int status, const char *type)
 	r->status = status;
 }
 
+/* Why there may be no more of it; NULL: there may. */
+static const char *check_room(const struct relay *r, size_t more)
+{
+	size_t len = evbuffer_get_length(r->body) + more;
+
+	if (len > MAX_DOCUMENT)
+		return "{\"error\":\"The document is too large.\"}";
+	if (len > ALWAYS_COLLECTED && collected + more > MAX_COLLECTED)
+		return "{\"error\":\"Others ask for so much that it fills the "
+		       "memory. Try again.\"}";
+	return NULL;
+}
+
 static void piece(void *to, struct evbuffer *data)
 {
 	struct relay *r = to;
+	size_t more = evbuffer_get_length(data);
+	const char *why = check_room(r, more);
 
-	if (evbuffer_get_length(r->body) + evbuffer_get_length(data) >
-		    MAX_DOCUMENT ||
-	    evbuffer_add_buffer(r->body, data) != 0) {
-		fail(r->w, r->id, "{\"error\":\"The document is too large.\"}");
+	if (why == NULL && evbuffer_add_buffer(r->body, data) != 0)
+		why = "{\"error\":\"out of memory\"}";
+	if (why != NULL) {
+		fail(r->w, r->id, why);
 		request_cancel(&r->request);
 		relay_free(r);
 		return;
 	}
+	collected += more;
 	request_go_on(r->request);
 }
 

@@ -112,6 +112,10 @@ static void make_piece(struct request *rq)
 		finish(rq, true);
 		return;
 	}
+	if (piece == REQUEST_REFUSED) {
+		evbuffer_free(out);
+		return;
+	}
 	rq->ended = piece == REQUEST_LAST;
 	if (evbuffer_get_length(out) > 0) {
 		event_del(rq->deadline);
@@ -162,10 +166,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	}
 	if (!is_gathered(rq))
 		return;
-	if (!rq->begun && !open_document(rq)) {
-		if (!rq->begun)
-			finish(rq, true);
-		return; /* what request_fail() gave is on its way */
+	if (!rq->opened) {
+		rq->opened = true;
+		if (!open_document(rq)) {
+			if (!rq->begun)
+				finish(rq, true);
+			return; /* what request_fail() gave is on its way */
+		}
 	}
 	make_piece(rq);
 }

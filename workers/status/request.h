@@ -36,7 +36,8 @@ struct request_sink {
 enum request_piece {
 	REQUEST_MORE, /* something, or nothing yet */
 	REQUEST_LAST,
-	REQUEST_FAILED, /* request_fail() was called; or it is cut off */
+	REQUEST_REFUSED, /* request_fail() was called; the request may be gone */
+	REQUEST_FAILED,  /* it is cut off */
 };
 
 struct document {
@@ -46,7 +47,7 @@ struct document {
 	/* The parameters, before anything is gathered; NULL: it has none. Not
 	 * OK: request_fail() was called. */
 	bool (*check)(struct request *rq);
-	/* All is there: request_begin(). */
+	/* All is there: request_begin(), now or with the first piece. */
 	bool (*open)(struct request *rq);
 	/* A bounded piece into out. */
 	enum request_piece (*more)(struct request *rq, struct evbuffer *out);
@@ -67,7 +68,7 @@ struct request {
 	struct event *turn, *deadline;
 	char *accept_copy;
 	const char *wrong; /* with the query */
-	bool begun, ended;
+	bool opened, begun, ended;
 };
 
 /*

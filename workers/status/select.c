@@ -10,6 +10,7 @@
 #define RUN 4096 /* rows that are sorted at once */
 #define MAX_FILTERS 16
 #define MAX_HELD ((size_t)64 * 1024 * 1024)
+#define ALWAYS_HELD ((size_t)64 * 1024) /* each may hold so much */
 
 static size_t held; /* by all of them */
 
@@ -420,7 +421,8 @@ static enum select_result merge(struct selection *s, int64_t until_us)
 				return end(s);
 			if (s->merged++ < s->offset)
 				continue;
-			if (held + e->len > MAX_HELD)
+			if (held + e->len > MAX_HELD &&
+			    s->charged + e->len > ALWAYS_HELD)
 				return SELECT_BUSY;
 			if (hbt_buf_append(&s->rows, e->row, e->len) !=
 			    HALIBUT_OK)

@@ -43,7 +43,8 @@ enum select_result {
 	SELECT_MORE, /* call again in the next turn */
 	SELECT_DONE,
 	SELECT_NO_MEMORY,
-	SELECT_BUSY, /* too much is held for slow readers already */
+	SELECT_BUSY, /* too much is held for slow readers already; what is
+	              * small is never refused */
 };
 enum select_result select_slice(struct selection *s);
 

@@ -15,6 +15,16 @@
 #include "gather.h"
 #include "ipc/proto.h"
 
+/* Linked with --wrap=calloc. */
+static size_t no_memory_for; /* so many bytes */
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return n * size == no_memory_for ? NULL : __real_calloc(n, size);
+}
+
 struct fixture {
 	struct event_base *base;
 	struct hbt_ipc *ours, *masters;
@@ -252,6 +262,26 @@ static void many_who_want_a_new_one_wait_for_the_next_together(void **state)
 	tear_down(&f);
 }
 
+static void who_waits_is_told_when_memory_is_short(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up(&f);
+	ask(&f, HBT_TABLE_CALLS);
+	for (int i = 0; i < 3; i++)
+		ask_new(&f, HBT_TABLE_CALLS);
+	no_memory_for = sizeof(struct snapshot);
+	run_until_done(&f, 4);
+	no_memory_for = 0;
+	assert_true(f.got->failed);
+	assert_int_equal(f.got->table, HBT_TABLE_CALLS);
+	ask_new(&f, HBT_TABLE_CALLS);
+	run_until_done(&f, 5);
+	assert_false(f.got->failed);
+	tear_down(&f);
+}
+
 static void who_wants_a_new_one_may_go_before_it_is_begun(void **state)
 {
 	struct gather_waiter *w;
@@ -342,6 +372,7 @@ int main(void)
 		cmocka_unit_test(
 			a_worker_that_is_silent_costs_its_own_rows_only),
 		cmocka_unit_test(a_table_that_is_refused_has_failed),
+		cmocka_unit_test(who_waits_is_told_when_memory_is_short),
 		cmocka_unit_test(who_cancels_hears_nothing),
 		cmocka_unit_test(half_of_it_may_be_given_up),
 	};
