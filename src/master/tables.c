@@ -139,27 +139,72 @@ static void add_subscription(const struct hbt_master *m, struct hbt_queue *q,
 	hbt_page_add(page, &row);
 }
 
-/* Behind the queues of this node those that only Redis has: after says so by
- * this, and how many were looked at. They are a thousand at most. */
+/*
+ * Behind the queues of this node those that only Redis has: after says so by
+ * this. What is known of them is replaced between two pages, so each has a
+ * place that its key alone decides. They are a thousand at most.
+ */
 #define IN_REDIS ((uint64_t)1 << 62)
+
+struct placed {
+	uint64_t at;
+	const char *key;
+};
+
+static uint64_t place_of(const char *key)
+{
+	uint64_t h = 14695981039346656037u; /* FNV-1a */
+
+	for (; *key != '\0'; key++)
+		h = (h ^ (uint8_t)*key) * 1099511628211u;
+	return IN_REDIS | h >> 2;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+	const struct placed *x = a, *y = b;
+
+	return (x->at > y->at) - (x->at < y->at);
+}
+
+/* Those at after and behind it, in order. NULL: no memory, or none. */
+static struct placed *place_queues(json_t *queues, uint64_t after, size_t *n)
+{
+	size_t most = json_object_size(queues);
+	struct placed *all = calloc(most, sizeof(*all));
+	const char *key;
+	json_t *queue;
+
+	*n = 0;
+	if (all == NULL)
+		return NULL;
+	json_object_foreach(queues, key, queue)
+		if (place_of(key) >= after)
+			all[(*n)++] = (struct placed){place_of(key), key};
+	qsort(all, *n, sizeof(*all), compare_places);
+	return all;
+}
 
 static void fill_rest(const struct hbt_master *m, uint64_t after,
                       struct hbt_page *page, uint64_t *next)
 {
-	uint64_t i = IN_REDIS;
-	const char *key;
-	json_t *queue;
+	json_t *queues = queues_in_redis(m);
+	struct placed *all;
+	size_t n;
 
-	json_object_foreach(queues_in_redis(m), key, queue) {
-		if (i++ < after)
-			continue;
+	if (json_object_size(queues) == 0)
+		return;
+	if ((all = place_queues(queues, after, &n)) == NULL)
+		page->rows.status = HALIBUT_ENOMEM;
+	for (size_t i = 0; i < n; i++) {
 		if (!hbt_page_has_room(page)) {
-			*next = i - 1;
-			return;
+			*next = all[i].at;
+			break;
 		}
-		if (hbt_switchboard_find(m->switchboard, key) == NULL)
-			add_subscription(m, NULL, key, page);
+		if (hbt_switchboard_find(m->switchboard, all[i].key) == NULL)
+			add_subscription(m, NULL, all[i].key, page);
 	}
+	free(all);
 }
 
 static void fill_subscriptions(const struct hbt_master *m, uint64_t after,
