@@ -6,7 +6,8 @@
  *
  *   main.c       start and stop
  *   channel.c    what the master says
- *   http.c       HTTP: connections, their limits, requests, answers
+ *   http.c       HTTP: listening, requests, answers
+ *   http_connections.c  its connections, and their limits
  *   authorize.c  who may ask: token, TLS, certificates
  *   query.c      a path with its parameters
  *   gather.c     snapshots of tables, made of pages, shared for a second
