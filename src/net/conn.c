@@ -217,6 +217,12 @@ static int64_t write_due(const struct hbt_conn *c)
 	               : 0;
 }
 
+/* Who stands in line for a step of the handshake waits for us. */
+static int64_t step_due(const struct hbt_conn *c)
+{
+	return conn_shake_is_queued(c) ? 0 : c->step_due;
+}
+
 void conn_arm(struct hbt_conn *c)
 {
 	struct timeval tv;
@@ -224,7 +230,7 @@ void conn_arm(struct hbt_conn *c)
 
 	if (c->state == CONN_FAILED || c->state == CONN_CLOSED)
 		return;
-	due = earlier(earlier(c->step_due, c->attempt_due),
+	due = earlier(earlier(step_due(c), c->attempt_due),
 	              earlier(read_due(c), write_due(c)));
 	if (due == 0 || (c->armed_at != 0 && c->armed_at <= due))
 		return;
@@ -377,7 +383,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 			conn_dial_late(c, now);
 		break;
 	case CONN_HANDSHAKE:
-		if (is_due(c->step_due, now))
+		if (is_due(step_due(c), now))
 			conn_fail_deadline(c, false);
 		break;
 	case CONN_OPEN:

@@ -207,7 +207,7 @@ static void step(struct conn_shakes *s, struct hbt_conn *c)
 	set_shake(s, c, SHAKE_BEGUN);
 	if (begins)
 		begin(s, c);
-	else if (c->step_due != 0) /* our delay is not the peer's */
+	else /* our delay is not the peer's */
 		c->step_due += c->waited_ms - waited;
 	c->dry = false;
 	if (c->state == CONN_HANDSHAKE)
@@ -271,8 +271,6 @@ void conn_shake_readable(struct hbt_conn *c)
 		step(s, c);
 		return;
 	}
-	if (begins)
-		c->step_due = 0; /* until it begins it waits for us */
 	set_shake(s, c, begins ? SHAKE_WAITING : SHAKE_GOING);
 	schedule(s);
 }

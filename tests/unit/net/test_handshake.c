@@ -219,21 +219,42 @@ static void a_loop_that_is_always_busy_goes_on_with_them(void **state)
 static void only_so_many_begin_a_second_and_waiting_is_no_timeout(void **state)
 {
 	int64_t since = hbt_now_ms();
-	struct dialler d[3];
+	struct dialler d[4];
 
 	(void)state;
-	limits.max_handshakes_per_second = 2;
-	limits.handshake_total_timeout_ms = 400;
-	say_client_hellos(d, 3);
-	for (size_t i = 0; i < 3; i++) {
+	limits.max_handshakes_per_second = 1;
+	limits.handshake_total_timeout_ms = 2500;
+	say_client_hellos(d, 4);
+	for (size_t i = 0; i < 4; i++) {
 		WAIT(was_answered(&d[i]));
-		assert_true(hbt_now_ms() - since >= 500 * (int64_t)i);
+		assert_true(hbt_now_ms() - since >= 1000 * (int64_t)i);
 		go_on(&d[i]);
 		WAIT(d[i].side.opened);
 	}
-	assert_true(hbt_conn_waited_ms(d[2].side.conn) >= 900);
-	for (size_t i = 0; i < 3; i++)
+	assert_true(hbt_conn_waited_ms(d[3].side.conn) >
+	            limits.handshake_total_timeout_ms);
+	for (size_t i = 0; i < 4; i++)
 		dialler_fini(&d[i]);
+}
+
+/* Its timer and its last words come in one turn, after another step. */
+static void who_went_on_in_time_is_served_though_we_were_busy(void **state)
+{
+	const struct timespec a_while = {.tv_nsec = 10000000};
+	int64_t due;
+	struct dialler d;
+
+	(void)state;
+	limits.handshake_total_timeout_ms = 1500;
+	say_client_hello(&d);
+	WAIT(was_answered(&d));
+	due = hbt_now_ms() + limits.handshake_total_timeout_ms;
+	go_on(&d);
+	while (hbt_now_ms() <= due)
+		nanosleep(&a_while, NULL);
+	WAIT(d.side.opened || d.side.failures);
+	assert_int_equal(d.side.failures, 0);
+	dialler_fini(&d);
 }
 
 static void a_loop_can_end_while_some_wait(void **state)
@@ -266,6 +287,7 @@ int main(void)
 		TEST(whoever_is_connected_is_served_between_two_steps),
 		TEST(a_loop_that_is_always_busy_goes_on_with_them),
 		TEST(only_so_many_begin_a_second_and_waiting_is_no_timeout),
+		TEST(who_went_on_in_time_is_served_though_we_were_busy),
 		TEST(a_loop_can_end_while_some_wait),
 	};
 
