@@ -432,6 +432,13 @@ def free_port():
         return s.getsockname()[1]
 
 
+def is_primary(redis):
+    try:
+        return "role:master" in redis.ask("INFO", "replication")
+    except OSError:
+        return False  # whoever is connected when it is promoted is cut off
+
+
 def failed_over(o):
     s = Sentinel()
     try:
@@ -440,8 +447,7 @@ def failed_over(o):
         with Chaos(o, redis=redis) as w:
             redis.kill()
             w.redis = s.servers[1]
-            until(lambda: "role:master" in
-                  w.redis.ask("INFO", "replication"), "it is promoted", 30)
+            until(lambda: is_primary(w.redis), "it is promoted", 30)
             w.summary(w.finish(RIGHT + BROKE_OFF))
             w.one_line_each()
             w.nothing_left()
