@@ -13,7 +13,6 @@ import concurrent.futures
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -122,18 +121,9 @@ class Service:
         self.ended.set()
         self.step.go_on.set()
         if self.peer is not None:
-            cut(self.peer)
+            self.peer.cut()
         if self.thread.is_alive():
             self.thread.join(PATIENCE)
-
-
-def cut(peer):
-    """Ends a connection under whoever waits in it."""
-    try:
-        # Not the method of ssl, after which they would read ciphertext.
-        socket.socket.shutdown(peer.sock, socket.SHUT_RDWR)
-    except OSError:
-        pass
 
 
 class Gateway(Node):
@@ -278,12 +268,12 @@ def freeze(pids, seconds):
 # Parties: how to end them, and their processes (to freeze).
 
 def end_caller(w):
-    cut(w.caller.client)
+    w.caller.client.cut()
 
 
 def end_service(w):
     if w.service.peer is not None:
-        cut(w.service.peer)
+        w.service.peer.cut()
 
 
 PARTIES = {

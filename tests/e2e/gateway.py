@@ -222,6 +222,7 @@ class Peer:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not nagle)
         self.sock = context.wrap_socket(raw)
         self.buffer = b""
+        self.thread = None  # the one that is at work with it, if not ours
 
     def send(self, data):
         self.sock.sendall(data)
@@ -286,7 +287,21 @@ class Peer:
             return True
         return False
 
+    def cut(self):
+        """Ends the connection under whatever thread waits in it."""
+        try:
+            # Not the method of ssl, after which they would read ciphertext.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError:
+            pass
+
     def close(self):
+        """A thread that is in it comes to its end before: it would go on
+        with whatever gets the number of the descriptor next."""
+        if self.thread not in (None, threading.current_thread()):
+            self.cut()
+            self.thread.join(PATIENCE)
+            assert not self.thread.is_alive(), "still at work with it"
         self.sock.close()
 
 
@@ -353,9 +368,9 @@ class Poller(Peer):
                     self.expect(hw.PROCEED)
             except (Closed, OSError, AssertionError):
                 pass
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        return self.thread
 
 
 def example_service(certificate, trusted):

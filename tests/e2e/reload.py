@@ -370,7 +370,7 @@ def taken_meanwhile(words, comes_back):
         client.start("poll://taken/", "IAny", "Echo", "x")
         assert proxy.caught.wait(g.PATIENCE), "nobody takes it"
         if comes_back:
-            p.sock.shutdown(socket.SHUT_RDWR)
+            p.cut()
             until(lambda: b.subscription("poll://taken/")["idle"] == 0,
                   "the service is gone")
         old = renew_queue_worker(b)
