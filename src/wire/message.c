@@ -7,6 +7,10 @@
 #include "wire/inflate.h"
 #include "wire/message.h"
 
+enum {
+	STORED_HEAD = 5, /* of a stored block: RFC 1951 3.2.4 */
+};
+
 struct hbt_message *hbt_message_new(struct hbt_envelope *env, uint8_t *deflated,
                                     size_t len)
 {
@@ -110,6 +114,28 @@ struct hbt_deflater *hbt_deflater_shared(void)
 	return shared;
 }
 
+/*
+ * One stored block. What goes into one packet anyway does not travel faster for
+ * being shorter, and each of the four processes that make or read a small
+ * message would spend more time on its codes than on all the rest of it.
+ */
+static int store(const uint8_t *in, size_t len, uint8_t **out, size_t *out_len)
+{
+	uint8_t *buf = malloc(STORED_HEAD + len);
+
+	if (buf == NULL)
+		return HALIBUT_ENOMEM;
+	buf[0] = 1; /* the last block; stored */
+	buf[1] = (uint8_t)len;
+	buf[2] = (uint8_t)(len >> 8);
+	buf[3] = (uint8_t)~buf[1];
+	buf[4] = (uint8_t)~buf[2];
+	memcpy(buf + STORED_HEAD, in, len);
+	*out = buf;
+	*out_len = STORED_HEAD + len;
+	return HALIBUT_OK;
+}
+
 int hbt_deflate(struct hbt_deflater *d, const uint8_t *in, size_t len,
                 uint8_t **out, size_t *out_len)
 {
@@ -120,6 +146,8 @@ int hbt_deflate(struct hbt_deflater *d, const uint8_t *in, size_t len,
 	assert(len <= INT32_MAX);
 	*out = NULL;
 	*out_len = 0;
+	if (len <= HBT_STORED_MAX)
+		return store(in, len, out, out_len);
 	if (deflateReset(&d->z) != Z_OK)
 		return HALIBUT_ENOMEM;
 	bound = deflateBound(&d->z, (uLong)len);

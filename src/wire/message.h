@@ -84,7 +84,10 @@ void hbt_deflater_free(struct hbt_deflater **d);
 /* The process's own, made at its first use; do not free it. NULL when memory
  * is short. */
 struct hbt_deflater *hbt_deflater_shared(void);
-/* *out is malloced. HALIBUT_OK or HALIBUT_ENOMEM. */
+/* A document of at most so many bytes is stored, not compressed: with what
+ * encloses it, it is one packet. */
+#define HBT_STORED_MAX 1024
+/* Raw DEFLATE; *out is malloced. HALIBUT_OK or HALIBUT_ENOMEM. */
 int hbt_deflate(struct hbt_deflater *d, const uint8_t *in, size_t len,
                 uint8_t **out, size_t *out_len);
 /* Inflates a whole message; *out is malloced, *out_len <= max.

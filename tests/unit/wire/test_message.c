@@ -441,30 +441,53 @@ static void a_document_with_two_messages_is_refused(void **state)
 	bson_destroy(m);
 }
 
-static void deflating_gives_the_bytes_of_the_vectors(void **state)
+static void what_the_original_deflates_is_inflated(void **state)
 {
 	static const int with_deflated[] = {1, 2, 9, 13, 14};
-	struct hbt_deflater *d = hbt_deflater_new();
 	uint8_t *out;
 	size_t len;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(with_deflated) / sizeof(int); i++) {
 		struct bytes bson = spec_vector(with_deflated[i], "bson");
-		struct bytes want = spec_vector(with_deflated[i], "deflated");
+		struct bytes deflated =
+			spec_vector(with_deflated[i], "deflated");
 
-		assert_int_equal(
-			hbt_deflate(d, bson.data, bson.len, &out, &len),
-			HALIBUT_OK);
-		assert_int_equal(len, want.len);
-		free(out);
-		assert_int_equal(
-			hbt_inflate(want.data, want.len, 1000, &out, &len),
-			HALIBUT_OK);
+		assert_int_equal(hbt_inflate(deflated.data, deflated.len, 1000,
+		                             &out, &len),
+		                 HALIBUT_OK);
 		assert_bytes_equal(out, len, bson.data, bson.len);
 		free(out);
 		free(bson.data);
-		free(want.data);
+		free(deflated.data);
+	}
+}
+
+/* Up to one packet it is stored, five bytes longer; beyond it is shorter. */
+static void deflating_pays_or_is_not_done(void **state)
+{
+	static const char phrase[] = "Repeating phrase that compresses. ";
+	struct hbt_deflater *d = hbt_deflater_new();
+	uint8_t in[HBT_STORED_MAX + 1], *out, *back;
+	size_t len, back_len;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)phrase[i % (sizeof(phrase) - 1)];
+	for (uint16_t n = 5; n <= sizeof(in); n++) {
+		memcpy(in, (uint8_t[]){(uint8_t)n, (uint8_t)(n >> 8), 0, 0}, 4);
+		assert_int_equal(hbt_deflate(d, in, n, &out, &len),
+		                 HALIBUT_OK);
+		if (n <= HBT_STORED_MAX)
+			assert_int_equal(len, n + 5);
+		else
+			assert_true(len < 100);
+		assert_int_equal(
+			hbt_inflate(out, len, sizeof(in), &back, &back_len),
+			HALIBUT_OK);
+		assert_bytes_equal(back, back_len, in, n);
+		free(out);
+		free(back);
 	}
 	hbt_deflater_free(&d);
 }
@@ -567,7 +590,8 @@ int main(void)
 		cmocka_unit_test(an_absurd_depth_does_no_harm),
 		cmocka_unit_test(types_that_the_original_aborts_on_are_refused),
 		cmocka_unit_test(a_document_with_two_messages_is_refused),
-		cmocka_unit_test(deflating_gives_the_bytes_of_the_vectors),
+		cmocka_unit_test(what_the_original_deflates_is_inflated),
+		cmocka_unit_test(deflating_pays_or_is_not_done),
 		cmocka_unit_test(inflating_takes_exactly_one_message),
 		cmocka_unit_test(a_large_message_goes_there_and_back),
 		cmocka_unit_test(
