@@ -42,6 +42,7 @@ struct hbt_ipc {
 	size_t aside; /* in memfds, since the kernel last had nothing of ours */
 	struct hbt_arrival packet; /* the one that is being handled, */
 	bool unfinished;           /*   when not all of it was */
+	bool several;              /* it has more than one frame */
 	bool blocked; /* the socket takes nothing: writable or retry is armed */
 	bool paused;
 	bool peer_gone; /* nothing can be sent any more */
@@ -330,6 +331,7 @@ static const char *handle(struct hbt_ipc *ipc, size_t *used)
 		a->fds[a->n_fds - 1] = -1;
 	}
 	ipc->unfinished = f.followed;
+	ipc->several = ipc->several || f.followed;
 	if (!f.followed)
 		hbt_arrival_close(a); /* before the handler needs some */
 	*used += HBT_FRAME_HEADER + msg.len;
@@ -356,6 +358,7 @@ static enum arrived receive(struct hbt_ipc *ipc)
 
 	if (n > 0) {
 		ipc->unfinished = true;
+		ipc->several = false;
 		return ARRIVED_PACKET;
 	}
 	if (n == 0) {
@@ -381,7 +384,11 @@ static void go_on_next_turn(struct hbt_ipc *ipc)
 		event_add(ipc->again, &at_once);
 }
 
-/* Reads up to a turn's worth. True when more may be there. */
+/*
+ * Reads up to a turn's worth. True when more may be there. Behind a packet of
+ * one frame there is hardly ever another: the loop tells, should it be so, and
+ * nothing is asked in vain.
+ */
 static bool read_turn(struct hbt_ipc *ipc)
 {
 	size_t used = 0;
@@ -402,6 +409,8 @@ static bool read_turn(struct hbt_ipc *ipc)
 		}
 		if (ipc->freed || ipc->paused)
 			return false;
+		if (!ipc->unfinished && !ipc->several)
+			return true;
 	}
 	go_on_next_turn(ipc);
 	return true;
