@@ -50,6 +50,9 @@ bool link_leave(struct hbt_link *l)
 static void hang_up(struct hbt_link *l)
 {
 	link_dial_fini(l);
+	if (l->readable != NULL)
+		event_free(l->readable);
+	l->readable = NULL;
 	if (l->bev != NULL)
 		bufferevent_free(l->bev);
 	l->bev = NULL;
@@ -375,6 +378,25 @@ static bool take_replies(struct hbt_link *l)
 	return false;
 }
 
+/* Some of the server's bytes. False: the link is down, or freed. */
+static bool feed(struct hbt_link *l, const void *data, size_t n)
+{
+	if (redisReaderFeed(l->reader, data, n) != REDIS_OK) {
+		link_fail(l, HALIBUT_ESYSTEM, "out of memory");
+		return false;
+	}
+	l->bytes_in += n;
+	if (!take_replies(l))
+		return false;
+	if (l->reader->len - l->reader->pos > MAX_REPLY) {
+		link_fail(l, HALIBUT_ESYSTEM,
+		          "a reply is longer than Redis allows");
+		return false;
+	}
+	return true;
+}
+
+/* TLS: libevent has read and decrypted. */
 static void on_input(struct bufferevent *bev, void *arg)
 {
 	struct hbt_link *l = arg;
@@ -388,20 +410,51 @@ static void on_input(struct bufferevent *bev, void *arg)
 	while (evbuffer_peek(in, -1, NULL, &part, 1) > 0) {
 		size_t n = part.iov_len < FEED_AT_ONCE ? part.iov_len
 		                                       : FEED_AT_ONCE;
+		bool goes_on = feed(l, part.iov_base, n);
 
-		if (redisReaderFeed(l->reader, part.iov_base, n) != REDIS_OK) {
-			link_fail(l, HALIBUT_ESYSTEM, "out of memory");
-			break;
-		}
-		l->bytes_in += n;
 		evbuffer_drain(in, n);
-		if (!take_replies(l))
+		if (!goes_on)
 			break;
-		if (l->reader->len - l->reader->pos > MAX_REPLY) {
-			link_fail(l, HALIBUT_ESYSTEM,
-			          "a reply is longer than Redis allows");
-			break;
-		}
+	}
+	link_leave(l);
+}
+
+/* error: errno, or 0 when the server said that it ends the connection. */
+static void ended(struct hbt_link *l, bool by_server, int error)
+{
+	if (l->config.tls != NULL && l->bytes_in == 0)
+		/* With TLS 1.3 ours may be refused after the handshake. */
+		link_tls_failed(l);
+	else if (l->bytes_in == 0)
+		link_fail(l, HALIBUT_ESYSTEM,
+		          "the server ended the connection before it "
+		          "answered%s%s; does it expect TLS (ssl=true)?",
+		          error != 0 ? ": " : "",
+		          error != 0 ? strerror(error) : "");
+	else if (by_server)
+		link_fail(l, HALIBUT_ESYSTEM,
+		          "the server closed the connection");
+	else
+		link_fail(l, HALIBUT_ESYSTEM, "the connection was lost: %s",
+		          error != 0 ? strerror(error) : "TLS failed");
+}
+
+/* No TLS: one recv(), from where hiredis takes it. */
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	static uint8_t scratch[FEED_AT_ONCE];
+	struct hbt_link *l = arg;
+	ssize_t n = recv(fd, scratch, sizeof(scratch), MSG_DONTWAIT);
+
+	(void)what;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	link_enter(l);
+	if (n > 0) {
+		l->progress_ms = hbt_now_ms();
+		(void)feed(l, scratch, (size_t)n);
+	} else {
+		ended(l, n == 0, n < 0 ? errno : 0);
 	}
 	link_leave(l);
 }
@@ -417,21 +470,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	link_enter(l);
 	if ((what & BEV_EVENT_CONNECTED) != 0)
 		link_login(l);
-	else if (l->config.tls != NULL && l->bytes_in == 0)
-		/* With TLS 1.3 ours may be refused after the handshake. */
-		link_tls_failed(l);
-	else if (l->bytes_in == 0)
-		link_fail(l, HALIBUT_ESYSTEM,
-		          "the server ended the connection before it "
-		          "answered%s%s; does it expect TLS (ssl=true)?",
-		          error != 0 ? ": " : "",
-		          error != 0 ? strerror(error) : "");
-	else if ((what & BEV_EVENT_EOF) != 0)
-		link_fail(l, HALIBUT_ESYSTEM,
-		          "the server closed the connection");
 	else
-		link_fail(l, HALIBUT_ESYSTEM, "the connection was lost: %s",
-		          error != 0 ? strerror(error) : "TLS failed");
+		ended(l, (what & BEV_EVENT_EOF) != 0, error);
 	link_leave(l);
 }
 
@@ -483,7 +523,14 @@ void link_connected(struct hbt_link *l)
 	bufferevent_setwatermark(l->bev, EV_WRITE, DRAINED_AT, 0);
 	bufferevent_set_max_single_read(l->bev, READ_AT_ONCE);
 	bufferevent_set_max_single_write(l->bev, READ_AT_ONCE);
-	if (bufferevent_enable(l->bev, EV_READ | EV_WRITE) != 0)
+	if (!tls)
+		l->readable = event_new(l->config.base, fd,
+		                        EV_READ | EV_PERSIST, on_readable, l);
+	if (bufferevent_enable(l->bev, tls ? EV_READ | EV_WRITE : EV_WRITE) !=
+	            0 ||
+	    (!tls && (bufferevent_disable(l->bev, EV_READ) != 0 ||
+	              l->readable == NULL ||
+	              event_add(l->readable, NULL) != 0)))
 		link_fail(l, HALIBUT_ESYSTEM, "out of memory");
 	else if (!tls)
 		link_login(l);

@@ -45,6 +45,7 @@ struct hbt_link {
 
 	/* Connected. */
 	struct bufferevent *bev;
+	struct event *readable; /* without TLS; bev then only writes */
 	struct evbuffer *out; /* of this turn */
 	redisReader *reader;
 	redisReplyObjectFunctions functions;
