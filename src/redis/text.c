@@ -10,6 +10,14 @@
 #define FIRST_CAP 480
 #define COPY_MAX 8192  /* below, a copy is cheaper than a reference */
 #define MAX_ARGS 16    /* of a format that is written without hiredis */
+#define MAX_NUMBERS 2  /* of them */
+
+struct words {
+	size_t argc;
+	const char *argv[MAX_ARGS];
+	size_t lens[MAX_ARGS];
+	char numbers[MAX_NUMBERS][24];
+};
 
 static char *reserve(struct hbt_text **t, size_t n)
 {
@@ -83,57 +91,76 @@ int hbt_text_add_argv(struct hbt_text **t, size_t argc,
 	return HALIBUT_OK;
 }
 
-/*
- * Formats of plain words, %s and %b, which nearly all are, without hiredis'
- * allocation an argument. False for any other, ap is as it was then.
- */
-static bool split(const char *format, va_list ap, size_t *argc,
-                  const char *argv[MAX_ARGS], size_t lens[MAX_ARGS])
+/* 's', 'b' or 'd' for what a word stands for, 0: for itself; -1: for more. */
+static int kind_of(const char *word, size_t len)
 {
-	size_t n = 0;
+	if (memchr(word, '%', len) == NULL)
+		return 0;
+	if (len == 2 && (word[1] == 's' || word[1] == 'b'))
+		return word[1];
+	return len == 4 && memcmp(word, "%lld", 4) == 0 ? 'd' : -1;
+}
 
+/* A word's length is its kind until its argument is there. */
+static bool split(const char *format, struct words *w)
+{
+	size_t numbers = 0;
+
+	w->argc = 0;
 	for (const char *p = format; *p != '\0';) {
 		size_t len = strcspn(p, " ");
-		bool percent = memchr(p, '%', len) != NULL;
+		int kind = kind_of(p, len);
 
 		if (len == 0) {
 			p++;
 			continue;
 		}
-		if (n == MAX_ARGS ||
-		    (percent && (len != 2 || strchr("sb", p[1]) == NULL)))
+		if (kind == 'd')
+			numbers++;
+		if (w->argc == MAX_ARGS || numbers > MAX_NUMBERS || kind < 0)
 			return false;
-		argv[n] = percent ? NULL : p;
-		lens[n++] = percent ? (size_t)p[1] : len;
+		w->argv[w->argc] = kind != 0 ? NULL : p;
+		w->lens[w->argc++] = kind != 0 ? (size_t)kind : len;
 		p += len;
 	}
-	for (size_t i = 0; i < n; i++) {
-		bool bytes;
-
-		if (argv[i] != NULL)
-			continue;
-		bytes = lens[i] == 'b';
-		argv[i] = va_arg(ap, const char *);
-		lens[i] = bytes ? va_arg(ap, size_t) : strlen(argv[i]);
-	}
-	*argc = n;
-	return n > 0;
+	return w->argc > 0;
 }
 
+static void fill(struct words *w, va_list ap)
+{
+	size_t numbers = 0;
+
+	for (size_t i = 0; i < w->argc; i++) {
+		size_t kind = w->lens[i];
+
+		if (w->argv[i] != NULL)
+			continue;
+		if (kind == 'd') {
+			char *number = w->numbers[numbers++];
+
+			snprintf(number, sizeof(w->numbers[0]), "%lld",
+			         va_arg(ap, long long));
+			w->argv[i] = number;
+		} else {
+			w->argv[i] = va_arg(ap, const char *);
+		}
+		w->lens[i] = kind == 'b' ? va_arg(ap, size_t)
+		                         : strlen(w->argv[i]);
+	}
+}
+
+/* Formats of plain words, %s, %b and %lld, which nearly all are, without
+ * hiredis' allocation an argument. */
 int hbt_text_vadd(struct hbt_text **t, const char *format, va_list ap)
 {
-	const char *argv[MAX_ARGS];
-	size_t lens[MAX_ARGS], argc;
 	char *command = NULL, *p;
-	va_list again;
-	bool plain;
+	struct words w;
 	int n, rc = HALIBUT_OK;
 
-	va_copy(again, ap);
-	plain = split(format, again, &argc, argv, lens);
-	va_end(again);
-	if (plain)
-		return hbt_text_add_argv(t, argc, argv, lens);
+	if (split(format, &w)) {
+		fill(&w, ap);
+		return hbt_text_add_argv(t, w.argc, w.argv, w.lens);
+	}
 	if ((n = redisvFormatCommand(&command, format, ap)) <= 0)
 		return n == -1 ? HALIBUT_ENOMEM : HALIBUT_EINVAL;
 	if ((p = reserve(t, (size_t)n)) != NULL) {

@@ -1,4 +1,5 @@
 /* Commands as bytes: what hiredis makes of a format, we make of it too. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,6 +42,9 @@ static void formats_are_those_of_hiredis(void **state)
 	same_bytes("SET %s %s", "", "");
 	same_bytes("SET k:%s:x %lld", "v", 1234567890123LL);
 	same_bytes("EXPIRE %s %d", "k", 86400);
+	same_bytes("EXPIRE %s %lld", "k", 86400LL);
+	same_bytes("ZADD k %lld %b %lld", -1LL, "a\0b", (size_t)3, LLONG_MIN);
+	same_bytes("ZADD %lld %lld %lld", 1LL, 2LL, 3LL);
 	same_bytes("SET a%%b %b", "", (size_t)0);
 	same_bytes("MSET 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 %s", "18");
 	same_bytes("SET %s 12345678901", "k");
