@@ -287,7 +287,8 @@ class Chaos:
     def __exit__(self, kind, *_):
         if kind is not None:
             for lines in self.lines():
-                for line in lines[:40]:
+                odd = [x for x in lines[40:] if "TLS" in x]
+                for line in lines[:40] + odd[:40]:
                     print("#", line)
         self.service.stop()
         for c in [*self.callers, self.local]:
