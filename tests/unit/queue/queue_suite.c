@@ -287,8 +287,6 @@ static void a_request_that_finds_no_memory_fails_alone(void **state)
 	struct carrier c = {.delivered = 0};
 
 	(void)state;
-	if (suite->no_table == NULL)
-		skip();
 	*suite->no_table = true;
 	ask(&o, LONG_MS);
 	await(o.failures == 1);
@@ -988,11 +986,15 @@ int queue_suite_run(const struct queue_suite *what)
 		TEST(an_origin_may_ask_again_from_its_callback),
 		TEST(an_origin_may_free_itself_in_its_callback),
 		TEST(a_failing_request_may_cancel_another),
-		TEST(a_request_that_finds_no_memory_fails_alone),
 		TEST(streams_of_a_response_always_have_a_sink),
 		TEST(counts_tell_what_is_there),
+		/* The last: not for a queue that needs no table. */
+		TEST(a_request_that_finds_no_memory_fails_alone),
 	};
+	size_t n = sizeof(tests) / sizeof(tests[0]);
 
 	suite = what;
-	return cmocka_run_group_tests_name(what->name, tests, NULL, NULL);
+	return _cmocka_run_group_tests(what->name, tests,
+	                               what->no_table != NULL ? n : n - 1, NULL,
+	                               NULL);
 }
