@@ -5,7 +5,8 @@
  *   no new ones   listening ends; clients end where they would ask for more,
  *                 and so do the servers that we poll
  *   no more of    the nodes' common queue: what was taken out of it already
- *   others        comes to the polling services, which are still here
+ *   others        comes to the polling services, which are still here, and to
+ *                 the endpoints that are hosted here
  *   polling ends  when nothing more can come: idle polling services end one
  *                 after the other, over drain_spread; what still waits for one
  *                 is answered as soon as nobody is left who could take it
@@ -121,14 +122,15 @@ static void stop_queues(struct hbt_master *m)
 	if (m->share != NULL)
 		hbt_share_stop(m->share);
 	turn(m, HBT_PEER_QUEUE_WORKER, HBT_STOP_HANDOVER, HBT_STOP_ALL);
-	hbt_hosted_stop(m->hosted);
 	hbt_calls_stop(m->calls);
 	hbt_workers_stop(m->workers, HBT_PEER_QUEUE_WORKER, HBT_STOP_ALL, 0);
 }
 
 static void advance(struct hbt_master *m)
 {
+	/* Who asked over the control socket keeps no worker here. */
 	if (m->state == MASTER_DRAINING &&
+	    !hbt_hosted_is_at_work(m->hosted) &&
 	    hbt_workers_left(m->workers, HBT_PEER_CONNECTION_WORKER) == 0 &&
 	    hbt_workers_left(m->workers, HBT_PEER_QUEUE_WORKER) == 0) {
 		m->state = MASTER_CLOSING;
@@ -151,7 +153,8 @@ static bool has_taker(void *arg, const struct hbt_queue *q, bool collected)
 {
 	struct hbt_master *m = arg;
 
-	if (hbt_subscriptions_has(m->subscriptions, q))
+	if (hbt_subscriptions_has(m->subscriptions, q) ||
+	    hbt_hosted_has(m->hosted, q))
 		return true;
 	/* Those in Redis are for all nodes, as long as we talk to it; those that
 	 * we took out of it are ours. */
@@ -159,7 +162,7 @@ static bool has_taker(void *arg, const struct hbt_queue *q, bool collected)
 	       hbt_share_has(m->share, q->key);
 }
 
-/* What waits for a polling service that left, or for one that never was. */
+/* What waits for a service that left, or for one that never was. */
 static void answer_unserved(struct hbt_master *m)
 {
 	if (m->state == MASTER_DRAINED)
@@ -183,6 +186,13 @@ static void extend(struct hbt_master *m)
 	hbt_systemd_notify(fields);
 }
 
+/* All that there was to wait for has left, or there never was any. */
+static bool is_drained_without_any(const struct hbt_master *m)
+{
+	return m->state == MASTER_DRAINED &&
+	       hbt_workers_renewed(m->workers, HBT_PEER_CONNECTION_WORKER);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct hbt_master *m = arg;
@@ -198,6 +208,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			stop_queues(m);
 	} else if (m->state == MASTER_DRAINING && !m->queues_stopped) {
 		stop_queues(m); /* there was no worker to wait for */
+	} else if (is_drained_without_any(m)) {
+		(void)has_settled(m);
 	} else if (m->state <= MASTER_RETREATING) {
 		event_del(m->drain_timer);
 	}
@@ -359,7 +371,6 @@ static int withdraw(struct hbt_master *m, const char *who)
 	turn(m, HBT_PEER_CONNECTION_WORKER, HBT_STOP_HANDOVER,
 	     HBT_STOP_REQUESTS);
 	hbt_listeners_refuse(m->listeners);
-	hbt_hosted_stop(m->hosted);
 	hbt_systemd_notify("STATUS=drained, see halibutctl undrain");
 	return HALIBUT_OK;
 }
@@ -439,7 +450,6 @@ int hbt_master_undrain(struct hbt_master *m, const char *who,
 	turn(m, HBT_PEER_CONNECTION_WORKER, HBT_STOP_ALL, HBT_STOP_HANDOVER);
 	if (m->share != NULL)
 		hbt_share_resume(m->share);
-	hbt_hosted_resume(m->hosted);
 	hbt_provision_lists(m);
 	hbt_dispatch_review(m);
 	hbt_systemd_notify("STATUS=serving");

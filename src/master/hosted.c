@@ -26,7 +26,6 @@ struct hbt_hosted {
 	struct hbt_switchboard *switchboard;
 	struct hbt_link *(*host)(void *arg);
 	void *arg;
-	bool stopped;
 	LIST_HEAD(, place) places;
 };
 
@@ -56,13 +55,12 @@ static void settle(struct hbt_hosted_taker *t)
 {
 	struct place *place = t->place;
 	struct hbt_hosted *h = place->all;
-	bool can = !h->stopped && h->host(h->arg) != NULL;
 
 	if (t->busy)
 		return;
 	if (place->takers > place->wanted)
 		taker_free(t);
-	else if (!can)
+	else if (h->host(h->arg) == NULL)
 		hbt_queue_withdraw(&t->taker);
 	else if (t->taker.queue == NULL)
 		hbt_queue_offer(place->queue, &t->taker);
@@ -220,16 +218,31 @@ void hbt_hosted_review(struct hbt_hosted *h)
 	}
 }
 
-void hbt_hosted_stop(struct hbt_hosted *h)
+static bool has_taker(const struct place *place)
 {
-	h->stopped = true;
-	hbt_hosted_review(h);
+	const struct hbt_hosted_taker *t;
+
+	LIST_FOREACH (t, &place->list, link)
+		if (t->busy || t->taker.queue != NULL)
+			return true;
+	return false;
 }
 
-void hbt_hosted_resume(struct hbt_hosted *h)
+bool hbt_hosted_has(const struct hbt_hosted *h, const struct hbt_queue *q)
 {
-	h->stopped = false;
-	hbt_hosted_review(h);
+	const struct place *place = find(h, q);
+
+	return place != NULL && has_taker(place);
+}
+
+bool hbt_hosted_is_at_work(const struct hbt_hosted *h)
+{
+	const struct place *place;
+
+	LIST_FOREACH (place, &h->places, link)
+		if (place->busy > 0)
+			return true;
+	return false;
 }
 
 void hbt_hosted_count(const struct hbt_hosted *h, const struct hbt_queue *q,
@@ -264,7 +277,6 @@ void hbt_hosted_free(struct hbt_hosted **at)
 	*at = NULL;
 	if (h == NULL)
 		return;
-	h->stopped = true;
 	LIST_FOREACH (place, &h->places, link)
 		place->wanted = 0;
 	hbt_hosted_review(h);

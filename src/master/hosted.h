@@ -24,9 +24,9 @@ void hbt_hosted_free(struct hbt_hosted **h);
 void hbt_hosted_configure(struct hbt_hosted *h, const struct hbt_config *cfg);
 /* The service worker came or went: takers are offered or withdrawn. */
 void hbt_hosted_review(struct hbt_hosted *h);
-/* None is offered any more; and they are again. */
-void hbt_hosted_stop(struct hbt_hosted *h);
-void hbt_hosted_resume(struct hbt_hosted *h);
+/* Is anybody at work for the endpoint of a queue, or ready to be? For any? */
+bool hbt_hosted_has(const struct hbt_hosted *h, const struct hbt_queue *q);
+bool hbt_hosted_is_at_work(const struct hbt_hosted *h);
 
 /* How many takers the endpoint of a queue has, and how many are at work. */
 void hbt_hosted_count(const struct hbt_hosted *h, const struct hbt_queue *q,
