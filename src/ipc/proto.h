@@ -128,7 +128,9 @@ enum hbt_ipc_type {
 	 * STATUS_SETTINGS, which end those that were there. */
 	HBT_IPC_STATUS_LISTEN,
 
-	/* Connection worker -> master, after STOP: u8 enum hbt_drained. */
+	/* Connection worker -> master, after STOP: u8 enum hbt_drained. A queue
+	 * worker says HBT_DRAINED_REQUESTS after HBT_STOP_HANDOVER: what it had
+	 * taken out of Redis has come, each with its CALL. */
 	HBT_IPC_DRAINED = 140,
 	/* Master -> queue worker: u8 whether requests are taken out of Redis. If
 	 * not, SETTLED answers with the id when those that were on their way

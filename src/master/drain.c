@@ -85,12 +85,27 @@ static bool is_most_of_the_time_over(const struct hbt_master *m)
 	       hbt_now_ms() - m->stage_ms > m->cfg->stop_timeout_ms / 4 * 3;
 }
 
+/* Queue workers that were replaced bring what they had taken out of Redis. */
+static bool do_old_ones_bring(const struct hbt_master *m)
+{
+	const struct hbt_worker *w;
+
+	for (size_t i = 0; (w = hbt_workers_at(m->workers, i)) != NULL; i++)
+		if (w->link.kind == HBT_PEER_QUEUE_WORKER &&
+		    w->state == WORKER_STOPPING &&
+		    w->told == HBT_STOP_HANDOVER &&
+		    w->drained < HBT_DRAINED_REQUESTS)
+			return true;
+	return false;
+}
+
 /* Requests of other nodes: those that this one took out of Redis already are
- * for its own polling services. */
+ * for its own services. */
 static bool has_settled(const struct hbt_master *m)
 {
 	return m->share == NULL || is_serving(m) ||
-	       hbt_share_settle(m->share) || is_most_of_the_time_over(m);
+	       hbt_share_settle(m->share, do_old_ones_bring(m)) ||
+	       is_most_of_the_time_over(m);
 }
 
 static void end_polling(struct hbt_master *m)
@@ -480,11 +495,14 @@ void hbt_drain_queue_worker_serves(struct hbt_master *m,
 
 int hbt_drain_worker_drained(struct hbt_master *m, struct hbt_worker *w)
 {
-	if (w->link.kind != HBT_PEER_CONNECTION_WORKER ||
-	    w->state != WORKER_STOPPING)
+	bool connects = w->link.kind == HBT_PEER_CONNECTION_WORKER;
+
+	if (w->state != WORKER_STOPPING ||
+	    (!connects && w->link.kind != HBT_PEER_QUEUE_WORKER))
 		return HALIBUT_EPROTO;
 	/* Else a call crossed the message; the worker says so again. */
-	if (w->drained == HBT_DRAINED_ALL && w->link.carried == NULL)
+	if (connects && w->drained == HBT_DRAINED_ALL &&
+	    w->link.carried == NULL)
 		hbt_worker_stop_on(w, HBT_STOP_NOW, 0);
 	if (m->state == MASTER_DRAINING || m->state == MASTER_DRAINED)
 		on_tick(-1, 0, m);

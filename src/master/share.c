@@ -269,7 +269,7 @@ static void tell_collect(struct hbt_share *share)
 		          share->link->name);
 }
 
-bool hbt_share_settle(struct hbt_share *share)
+bool hbt_share_settle(struct hbt_share *share, bool others)
 {
 	if (!share->paused) {
 		share->paused = true;
@@ -278,7 +278,7 @@ bool hbt_share_settle(struct hbt_share *share)
 		if (share->link != NULL)
 			tell_collect(share);
 	}
-	return share->settled ||
+	return (share->settled && !others) ||
 	       hbt_now_ms() - share->paused_ms >= SETTLE_MS;
 }
 

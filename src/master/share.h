@@ -48,10 +48,11 @@ void hbt_share_stop(struct hbt_share *share);
 
 /*
  * Before takers go: nothing more is collected. True once what was on its way
- * out of Redis is here, where it finds them, or has taken too long. To be asked
- * again and again.
+ * out of Redis is here, where it finds them, or has taken too long; others: a
+ * queue worker that was attached before may still bring some. To be asked again
+ * and again.
  */
-bool hbt_share_settle(struct hbt_share *share);
+bool hbt_share_settle(struct hbt_share *share, bool others);
 /* SETTLED of the queue worker. */
 void hbt_share_settled(struct hbt_share *share, uint32_t id);
 /* There are takers again. */

@@ -389,6 +389,50 @@ def test_what_a_queue_worker_takes_when_it_is_replaced_is_not_lost():
             taken_meanwhile(words, comes_back)
 
 
+def leaves_meanwhile(words, leave):
+    """The node leaves while a queue worker that was replaced still takes a
+    request out of Redis."""
+    c, proxy = proxied_cluster()
+    with c:
+        a, b = c.nodes
+        p = Poller(b, "poll://taken/")
+        executed = []
+        p.serve(lambda request, _: executed.append(1) or "done")
+        b.wait_idle_poller("poll://taken/")
+        client = Client(a)
+        client.call("poll://taken/", "IAny", "Echo", "x")  # all is set up
+        b.wait_idle_poller("poll://taken/")
+        released = proxy.hold_reply(words)
+        client.start("poll://taken/", "IAny", "Echo", "x")
+        assert proxy.caught.wait(g.PATIENCE), "nobody takes it"
+        old = renew_queue_worker(b)
+        until(lambda: b.redis().get("reachable"), "the new one serves")
+        at = len(b.log())
+        if leave == "drain":
+            ctl("drain", "--socket", b.control, check=True)
+            b.wait_log(r"finishes what it carries", at)
+        else:
+            b.process.send_signal(signal.SIGTERM)
+            b.wait_log("stopping: SIGTERM", at)
+        for _ in range(3):  # time for its poller to be let go too soon
+            b.status()
+        released.set()
+        reply = client.finish()[0]
+        assert reply["result"] == "done", reply
+        assert executed == [1, 1], executed
+        if leave == "drain":
+            wait_gone(b, old)
+            assert b.stop() == 0
+        else:
+            assert b.process.wait(g.PATIENCE) == 0
+
+
+def test_what_a_replaced_queue_worker_takes_is_served_before_the_node_goes():
+    for words in (b"LPOP", b"HMGET"):
+        for leave in ("drain", "stop"):
+            leaves_meanwhile(words, leave)
+
+
 def test_what_came_out_of_redis_is_not_put_into_it_again():
     c, proxy = proxied_cluster()
     with c:

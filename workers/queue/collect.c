@@ -397,6 +397,16 @@ void collect_drain(struct worker *w)
 		endpoint_void(e);
 }
 
+/* All that this one has taken out of Redis is with the master. */
+static void on_handed_over(void *arg)
+{
+	struct hbt_wr wr;
+
+	hbt_wr_init(&wr, 8);
+	hbt_wr_u8(&wr, HBT_DRAINED_REQUESTS);
+	worker_tell(arg, HBT_IPC_DRAINED, 0, &wr, -1);
+}
+
 /*
  * What was popped is in no list any more. The master's OFFERs are for the
  * other one now, but what is brought without one waits there for a taker: a
@@ -414,6 +424,8 @@ void collect_hand_over(struct worker *w)
 		       add_credit(w, e) == HALIBUT_OK)
 			coming = hbt_redis_queue_coming(e->queue);
 	}
+	/* Now that those have left which only waited for a credit. */
+	hbt_redis_node_pause(w->setup->node, on_handed_over, w);
 }
 
 size_t collect_busy(const struct worker *w)

@@ -341,31 +341,33 @@ static void takers_wait_for_what_is_on_its_way(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_true(hbt_share_settle(f->share)); /* there is no worker */
+	assert_true(hbt_share_settle(f->share, false)); /* there is no worker */
 	hbt_share_resume(f->share);
 	connect_worker(f);
 	hbt_queue_offer(f->queue, &f->takers[0]);
 	assert_hears(f, "E1=poll://a/ O1 ");
-	assert_false(hbt_share_settle(f->share));
-	assert_false(hbt_share_settle(f->share));
+	assert_false(hbt_share_settle(f->share, false));
+	assert_false(hbt_share_settle(f->share, false));
 	assert_hears(f, "P1 "); /* the credit is good for what comes */
 	hbt_share_settled(f->share, 4711);
-	assert_false(hbt_share_settle(f->share));
+	assert_false(hbt_share_settle(f->share, false));
 	hbt_share_settled(f->share, 1);
-	assert_true(hbt_share_settle(f->share));
+	assert_true(hbt_share_settle(f->share, false));
+	/* One that was attached before may bring some, too. */
+	assert_false(hbt_share_settle(f->share, true));
 	/* Another worker does not begin to collect. */
 	lose_worker(f);
 	connect_worker(f);
 	assert_hears(f, "P2 E1=poll://a/ O1 ");
-	assert_true(hbt_share_settle(f->share));
+	assert_true(hbt_share_settle(f->share, false));
 	hbt_share_resume(f->share);
 	hbt_share_resume(f->share);
 	assert_hears(f, "C3 ");
 	/* What is settled once is not for the next time. */
-	assert_false(hbt_share_settle(f->share));
+	assert_false(hbt_share_settle(f->share, false));
 	assert_hears(f, "P4 ");
 	lose_worker(f);
-	assert_true(hbt_share_settle(f->share));
+	assert_true(hbt_share_settle(f->share, false));
 	connect_worker(f);
 	hbt_queue_withdraw(&f->takers[0]);
 }
