@@ -147,6 +147,12 @@ enum hbt_ipc_type {
 	/* Master -> connection worker, about its CALL: cstr hbt_uri_key() of
 	 * the queue that it goes to; none: it goes elsewhere. */
 	HBT_IPC_ROUTED,
+
+	/* Connection worker -> master, after HBT_STOP_HANDOVER. id: polling
+	 * connection: can its subscription do without it? */
+	HBT_IPC_LEAVE,
+	/* Master -> connection worker. id: it can, now. */
+	HBT_IPC_MAY_LEAVE,
 };
 
 #define HBT_IPC_PROTOCOL 1u
@@ -164,10 +170,16 @@ enum hbt_stop {
 	 * withdrawn. */
 	HBT_STOP_ALL,
 	/* The same, and others serve on, to whom new requests may always come:
-	 * a polling service is let go whatever waits for it. A queue worker
-	 * takes nothing more out of Redis, and goes on with what it has. */
+	 * a polling service is let go whatever waits for it, when its
+	 * subscription can do without it (LEAVE), or after HBT_RETURN_MS. A
+	 * queue worker takes nothing more out of Redis, and goes on with what
+	 * it has. */
 	HBT_STOP_HANDOVER,
 };
+
+/* Within this time a polling service comes back that was let go: after 5 s, and
+ * what a fleet needs for its handshakes. runtime-behaviour 3.5 */
+#define HBT_RETURN_MS 30000
 
 /* How far a worker has come with that. */
 enum hbt_drained {

@@ -113,6 +113,7 @@ static int worker_message(void *arg, struct hbt_worker *w,
 	case HBT_IPC_UNSUBSCRIBE:
 	case HBT_IPC_OFFER:
 	case HBT_IPC_WITHDRAW:
+	case HBT_IPC_LEAVE:
 		if (w->link.kind != HBT_PEER_CONNECTION_WORKER)
 			return HALIBUT_EPROTO;
 		return hbt_subscriptions_message(m->subscriptions, &w->link,

@@ -121,8 +121,15 @@ void hbt_subscription_leave(struct hbt_subscriptions *subs,
 	if (--s->connections > 0)
 		return;
 	s->left_ms = hbt_now_ms();
+	s->let_go_ms = 0; /* there is none to be spared */
 	TAILQ_INSERT_TAIL(&subs->left, s, link);
 	subs->n_left++;
+}
+
+bool hbt_subscription_can_spare(const struct hbt_subscription *s)
+{
+	return s->connections > s->leaving + 1 || s->let_go_ms == 0 ||
+	       hbt_now_ms() - s->let_go_ms >= HBT_RETURN_MS;
 }
 
 void hbt_subscription_note_wait(struct hbt_subscription *s,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/log.h"
 #include "base/log_limit.h"
+#include "base/timespan.h"
 
 /*
  * Is in link->subscribers, unless it is gone and only waits for its call to
@@ -19,12 +20,14 @@ struct hbt_subscriber {
 	uint32_t connection; /* the worker's number of it */
 	bool busy;           /* has a call */
 	bool gone;
+	bool leaves;         /* its worker was told that it may */
 	UT_hash_handle hh;
 };
 
 static void subscriber_free(struct hbt_subscriber *s)
 {
 	hbt_queue_withdraw(&s->taker);
+	s->subscription->leaving -= s->leaves;
 	hbt_subscription_leave(s->subs, s->subscription, s->holder);
 	free(s);
 }
@@ -128,6 +131,38 @@ static struct hbt_subscriber *subscriber(struct hbt_link *link, uint32_t id)
 	return s;
 }
 
+/* Its worker, which has been replaced, lets it go. */
+static void let_go(struct hbt_subscriber *s)
+{
+	struct hbt_subscription *of = s->subscription;
+
+	s->leaves = true;
+	of->leaving++;
+	of->let_go_ms = hbt_now_ms();
+	hbt_ipc_send(s->link->ipc, HBT_IPC_MAY_LEAVE, s->connection, NULL, 0,
+	             -1); /* without memory it goes when its time is over */
+}
+
+static void on_leave(struct hbt_subscriber *s)
+{
+	if (s->leaves)
+		return;
+	if (hbt_subscription_can_spare(s->subscription))
+		let_go(s);
+	else
+		s->subscription->last = s;
+}
+
+/* Another one has come. */
+static void relieve(struct hbt_subscription *of)
+{
+	struct hbt_subscriber *last = of->last;
+
+	of->last = NULL;
+	if (last != NULL)
+		on_leave(last);
+}
+
 static bool add(struct hbt_subscriptions *subs, struct hbt_link *link,
                 uint32_t id, struct hbt_subscription *to,
                 const char *thumbprint)
@@ -148,6 +183,7 @@ static bool add(struct hbt_subscriptions *subs, struct hbt_link *link,
 		return false;
 	}
 	s->holder = hbt_subscription_enter(subs, to, thumbprint);
+	relieve(to);
 	return true;
 }
 
@@ -301,6 +337,8 @@ static void remove_subscriber(struct hbt_subscriber *s)
 {
 	HASH_DEL(s->link->subscribers, s);
 	hbt_queue_withdraw(&s->taker);
+	if (s->subscription->last == s)
+		s->subscription->last = NULL;
 	s->gone = true;
 	if (!s->busy)
 		subscriber_free(s);
@@ -329,6 +367,9 @@ int hbt_subscriptions_message(struct hbt_subscriptions *subs,
 			return HALIBUT_EPROTO;
 		if (s->taker.queue == NULL)
 			hbt_queue_offer(s->subscription->queue, &s->taker);
+		return HALIBUT_OK;
+	case HBT_IPC_LEAVE:
+		on_leave(s);
 		return HALIBUT_OK;
 	default:
 		return HALIBUT_EPROTO;

@@ -26,7 +26,7 @@ void hbt_subscriptions_free(struct hbt_subscriptions **subs);
 void hbt_subscriptions_configure(struct hbt_subscriptions *subs,
                                  const struct hbt_config *cfg);
 
-/* IDENTIFY, SUBSCRIBE, UNSUBSCRIBE, OFFER or WITHDRAW. HALIBUT_EPROTO as
+/* IDENTIFY, SUBSCRIBE, UNSUBSCRIBE, OFFER, WITHDRAW or LEAVE. HALIBUT_EPROTO as
  * hbt_calls_message(). */
 int hbt_subscriptions_message(struct hbt_subscriptions *subs,
                               struct hbt_link *link, struct hbt_ipc_msg *msg);

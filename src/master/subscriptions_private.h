@@ -28,6 +28,12 @@ struct hbt_subscription {
 	int64_t span_ms;        /* when a span began, in which there were */
 	unsigned in_span;
 	int64_t left_ms;                /* when the last connection went */
+	/* Of those that workers let go, whose place others have: how many are
+	 * still there, when the last one was told, and one that is not to go
+	 * before another has come; or NULL. */
+	size_t leaving;
+	int64_t let_go_ms;
+	struct hbt_subscriber *last;
 	TAILQ_ENTRY(hbt_subscription) link; /* while it has none */
 	UT_hash_handle hh;              /* by the address of the queue */
 };
@@ -64,6 +70,9 @@ struct hbt_holder *hbt_subscription_enter(struct hbt_subscriptions *subs,
 void hbt_subscription_leave(struct hbt_subscriptions *subs,
                             struct hbt_subscription *s,
                             struct hbt_holder *holder);
+/* Can it do without one more of its connections? No: that is the last one, and
+ * another was let go that may still come back. */
+bool hbt_subscription_can_spare(const struct hbt_subscription *s);
 /* A connection has taken this call: would one more have taken it sooner? */
 void hbt_subscription_note_wait(struct hbt_subscription *s,
                                 const struct hbt_call *call);

@@ -51,7 +51,9 @@ struct hbt_accepted {
 	void *owner_data;
 	char thumbprint[HBT_THUMBPRINT_TEXT];
 	int64_t ready_ms; /* when ready() was called last */
-	bool is_further; /* the owner's: its subscription has another here */
+	/* The owner's: its subscription has another one here; it may go. */
+	bool is_further, may_leave;
+	int64_t leaves_ms; /* the owner's: when it was to go; 0: not yet */
 	LIST_ENTRY(hbt_accepted) link; /* the owner's list */
 };
 

@@ -9,14 +9,13 @@ connection has ended. Only their pauses are shorter.
 """
 import collections
 import contextlib
-import itertools
+import json
 import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
@@ -300,6 +299,50 @@ def test_of_a_machine_with_several_connections_some_stay_for_a_while():
     assert node.stop() == 0
 
 
+def worker_of_each(node, uri):
+    """The connection workers that have its polling connections."""
+    shown = json.loads(ctl("connections", "--json", "--socket", node.control,
+                           check=True).stdout)
+    return [c["worker"] for c in shown["connections"]
+            if c["subscription"] == uri]
+
+
+def keeps_one_connection(workers, spread):
+    """A machine has two connections, and none comes back before a call was
+    answered."""
+    conf = f"drain_spread = {spread}\n"
+    node = Node(conf, workers=workers)
+    uri = "poll://two/"
+    served = [Poller(node, uri).serve(lambda request, streams: "here")
+              for _ in range(2)]
+    node.wait_idle_poller(uri, 2)
+    assert len(set(worker_of_each(node, uri))) == workers
+    before = connection_pids(node)
+    node.write_conf(conf + "next_request_idle_timeout = 59s\n")
+    ctl("reload", "--socket", node.control, check=True)
+    until(lambda: not all(t.is_alive() for t in served), "one is let go")
+    client = Client(node)
+    for _ in range(3):
+        reply, _ = client.call(uri, "IAny", "Echo", "x")
+        assert reply["result"] == "here", reply
+    assert any(t.is_alive() for t in served), "both were let go"
+    # One comes back: then the other one goes, too.
+    Poller(node, uri).serve(lambda request, streams: "there")
+    until(lambda: not any(t.is_alive() for t in served), "the other follows")
+    until(lambda: not before & connection_pids(node), "the old ones are gone")
+    reply, _ = client.call(uri, "IAny", "Echo", "x")
+    assert reply["result"] == "there", reply
+    assert node.stop() == 0
+
+
+def test_a_machine_with_a_connection_at_each_worker_keeps_one_meanwhile():
+    keeps_one_connection(2, "10s")
+
+
+def test_a_machine_whose_connections_are_to_go_at_once_keeps_one_meanwhile():
+    keeps_one_connection(1, "0s")
+
+
 def test_one_node_of_two_is_drained_and_comes_back():
     nodes = [Node('drain_spread = 500ms\nlog_level = "info"\n')
              for _ in range(2)]
@@ -388,145 +431,6 @@ def test_what_was_taken_out_of_redis_comes_before_its_poller_goes():
             with contextlib.suppress(Closed):
                 p.expect(b"PROCEED\r\n")
             assert p.at_eof(), p.buffer
-
-
-# A service program: writes down what it is asked, and answers once the file
-# "go" is there.
-PATIENT = """
-import json, os, sys, threading
-os.chdir(sys.argv[1])
-for line in sys.stdin:
-    call = json.loads(line)
-    n = call["params"][0]
-    with open("asked", "a") as f:
-        f.write(f"{n}\\n")
-    while not os.path.exists("go"):
-        threading.Event().wait(0.01)
-    print(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": n + 1}),
-          flush=True)
-"""
-
-
-class Hosted:
-    """A queue endpoint of a gateway, with a service that takes one request at
-    a time and answers none before release()."""
-
-    numbers = itertools.count(1)
-    uri = "queue://work/"
-
-    def __init__(self):
-        self.dir = os.path.join(g._work, f"hosted{next(Hosted.numbers)}")
-        os.mkdir(self.dir)
-        program = os.path.join(self.dir, "patient.py")
-        with open(program, "w") as f:
-            f.write(PATIENT)
-        self.conf = (f'service "ICount" {{ command = "{sys.executable} '
-                     f'{program} {self.dir}" }}\n'
-                     f'queue "{self.uri}" {{ concurrency = 1 }}\n')
-
-    def asked(self):
-        try:
-            with open(os.path.join(self.dir, "asked")) as f:
-                return [int(line) for line in f]
-        except FileNotFoundError:
-            return []
-
-    def release(self):
-        with open(os.path.join(self.dir, "go"), "w"):
-            pass
-
-
-def start_calls(hosted, n, node):
-    """n clients whose calls have come; one is executed, the others wait."""
-    clients = [Client(node) for _ in range(n)]
-    for i, c in enumerate(clients):
-        c.start(hosted.uri, "ICount", "AddOne", i)
-    until(lambda: node.status()["calls"]["waiting"] == n - 1 and
-          len(hosted.asked()) == 1, "one is executed, the others wait")
-    return clients
-
-
-def finish_calls(hosted, clients):
-    for i, c in enumerate(clients):
-        reply, _ = c.finish()
-        assert reply["error"] is None and reply["result"] == i + 1, reply
-    assert sorted(hosted.asked()) == list(range(len(clients)))
-
-
-def test_what_waits_for_a_queue_of_this_node_is_served_before_it_stops():
-    for sig in (signal.SIGTERM, signal.SIGQUIT):
-        hosted = Hosted()
-        node = Node("stop_timeout = 1h\n" + hosted.conf)
-        clients = start_calls(hosted, 6, node)
-        node.process.send_signal(sig)
-        until(lambda: node.status()["state"] == "draining", "it stops")
-        hosted.release()
-        finish_calls(hosted, clients)
-        assert node.process.wait(g.PATIENCE) == 0
-
-
-def test_what_waits_for_a_queue_of_this_node_is_served_though_it_is_drained():
-    hosted = Hosted()
-    node = Node("drain_spread = 0s\n" + hosted.conf)
-    clients = start_calls(hosted, 6, node)
-    before = connection_pids(node)
-    ctl("drain", "--socket", node.control, check=True)
-    until(lambda: before < connection_pids(node), "old workers finish")
-    hosted.release()
-    finish_calls(hosted, clients)
-    until(lambda: not before & connection_pids(node), "they are gone")
-    # Who is at the machine itself is served, now and later.
-    for order in ("drain", "undrain"):
-        ctl(order, "--socket", node.control, check=True)
-        done = node.call(hosted.uri, "ICount", "AddOne", "100")
-        assert done.returncode == 0 and b"101" in done.stdout, done
-    assert node.stop() == 0
-
-
-def test_who_asks_over_the_control_socket_is_answered_before_it_stops():
-    hosted = Hosted()
-    node = Node("stop_timeout = 1h\n" + hosted.conf)
-    calls = [subprocess.Popen(
-        [os.path.join(g.BUILD, "halibutctl"), "call", "--socket",
-         node.control, hosted.uri, "ICount", "AddOne", str(n)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE) for n in range(3)]
-    until(lambda: node.status()["calls"]["waiting"] == 2 and
-          len(hosted.asked()) == 1, "one is executed, the others wait")
-    node.process.send_signal(signal.SIGTERM)
-    until(lambda: all(w["state"] == "gone" for w in node.status()["workers"]
-                      if w["kind"] == "connection"),
-          "there are no connections any more")
-    hosted.release()
-    for n, call in enumerate(calls):
-        out, err = call.communicate(timeout=g.PATIENCE)
-        assert call.returncode == 0 and str(n + 1).encode() in out, err
-    assert node.process.wait(g.PATIENCE) == 0
-
-
-def test_what_was_taken_out_of_redis_comes_to_a_queue_of_this_node():
-    for leave in ("drain", "stop"):
-        hosted = Hosted()
-        hosted.release()
-        with Cluster(n=1, extra="drain_spread = 0s\n") as all_:
-            proxy = Proxy(all_.redis)
-            a, b = all_.nodes[0], all_.new_node(all_.extra + hosted.conf,
-                                                url=proxy.url)
-            all_.nodes.append(b)
-            for node in (a, b):
-                node.wait_redis()
-            client = Client(a)
-            client.call(hosted.uri, "ICount", "AddOne", 0)  # all is set up
-            released = proxy.hold_reply(b"HMGET")
-            client.start(hosted.uri, "ICount", "AddOne", 1)
-            assert proxy.caught.wait(g.PATIENCE), "nobody takes it"
-            if leave == "drain":
-                ctl("drain", "--socket", b.control, check=True)
-            else:
-                b.process.send_signal(signal.SIGTERM)
-            b.wait_log("drained|stopping: SIGTERM")
-            released.set()
-            reply, _ = client.finish()
-            assert reply["error"] is None and reply["result"] == 2, reply
 
 
 class Inherited(Node):

@@ -324,6 +324,9 @@ static void on_message(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_CLOSE:
 		close_by_order(w, msg);
 		break;
+	case HBT_IPC_MAY_LEAVE:
+		drain_may_leave(w, msg->id);
+		break;
 	case HBT_IPC_STOP:
 		on_stop(w, &r);
 		break;

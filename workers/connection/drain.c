@@ -6,8 +6,9 @@
  * off at one stroke comes back at one stroke: when they are idle, or, where
  * other workers go on bringing requests, instead of being offered again, since
  * they might always be busy. Of a machine with several connections, some should
- * be there while others are on their way to those workers. When nothing is left
- * the master has the last word: a call may be on its way to us.
+ * be there while others are on their way to those workers: the master, who
+ * knows of all of them, says when the last one may go. When nothing is left it
+ * has the last word, too: a call may be on its way to us.
  */
 #include <stdlib.h>
 
@@ -79,8 +80,11 @@ static void count_pollers(struct worker *w)
 	struct hbt_accepted *a;
 	size_t n = 0;
 
-	LIST_FOREACH (a, &w->accepted, link)
+	LIST_FOREACH (a, &w->accepted, link) {
 		n += is_poller(a) && !a->retired;
+		a->leaves_ms = 0;
+		a->may_leave = false;
+	}
 	d->n_pollers = n;
 	d->n_further = d->pollers_ended = d->further_ended = 0;
 	room = calloc(n + 1, sizeof(*room));
@@ -115,6 +119,24 @@ static bool is_due(const struct drain *d, const struct hbt_accepted *a,
 	       d->pollers_ended < 1 + elapsed * LEAST_A_SECOND / 1000;
 }
 
+/* Its turn has come, and nothing keeps it. */
+static bool is_let_go(struct worker *w, struct hbt_accepted *a, int64_t now)
+{
+	struct drain *d = &w->drain;
+
+	if (a->leaves_ms == 0) {
+		if (!is_due(d, a, now))
+			return false;
+		d->pollers_ended++;
+		d->further_ended += a->is_further;
+		a->leaves_ms = now;
+		if (d->hands_over)
+			worker_tell(w, HBT_IPC_LEAVE, a->id, NULL, -1);
+	}
+	return !d->hands_over || a->may_leave ||
+	       now - a->leaves_ms >= HBT_RETURN_MS;
+}
+
 /* Returns whether it did something that takes time. */
 static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now)
 {
@@ -131,16 +153,23 @@ static bool look_after(struct worker *w, struct hbt_accepted *a, int64_t now)
 	}
 	if (!d->everything || !is_poller(a))
 		return false;
-	if (!a->retired && is_due(d, a, now)) {
-		d->pollers_ended++;
-		d->further_ended += a->is_further;
+	if (!a->retired && is_let_go(w, a, now))
 		hbt_accepted_retire(a);
-	}
 	if (!a->retired || !is_idle_poller(a, now))
 		return false; /* drain_poller() meets it after its request */
 	hbt_exchange_explain(a->ex, "this process stops");
 	hbt_accepted_finish(a);
 	return true;
+}
+
+void drain_may_leave(struct worker *w, uint32_t id)
+{
+	struct hbt_accepted *a = incoming_find(w, id);
+
+	if (a == NULL)
+		return;
+	a->may_leave = true;
+	(void)look_after(w, a, hbt_now_ms());
 }
 
 bool drain_poller(struct worker *w, struct hbt_accepted *a)

@@ -129,6 +129,8 @@ void drain_begin(struct worker *w, enum hbt_stop how, int64_t spread_ms);
 /* The master has something for us after all: it must hear again that nothing
  * is left. */
 void drain_interrupted(struct worker *w);
+/* MAY_LEAVE: the subscription of this connection can do without it. */
+void drain_may_leave(struct worker *w, uint32_t id);
 /* A polling service can take a request: true when it has ended instead. */
 bool drain_poller(struct worker *w, struct hbt_accepted *a);
 void drain_fini(struct worker *w);

@@ -90,6 +90,7 @@ static void master_hears(void *arg, struct hbt_ipc_msg *msg)
 	case HBT_IPC_UNSUBSCRIBE:
 	case HBT_IPC_OFFER:
 	case HBT_IPC_WITHDRAW:
+	case HBT_IPC_LEAVE:
 		p->status = hbt_subscriptions_message(p->f->subscriptions,
 		                                      &p->link, msg);
 		break;
@@ -1129,6 +1130,69 @@ static void a_subscription_is_remembered_when_its_last_connection_goes(
 	assert_int_equal(facts.last_seen_at, 0);
 }
 
+static void assert_may_leave(struct peer *p, uint32_t id)
+{
+	assert_int_equal(next(p, HBT_IPC_MAY_LEAVE)->id, id);
+}
+
+static void the_only_connection_of_a_subscription_may_leave(void **state)
+{
+	struct fixture *f = *state;
+
+	for (uint32_t id = 70; id < 73; id++) { /* and comes back each time */
+		offer(&f->poller, id, "poll://abc/");
+		say(&f->poller, HBT_IPC_LEAVE, id);
+		assert_may_leave(&f->poller, id);
+		say(&f->poller, HBT_IPC_UNSUBSCRIBE, id);
+	}
+	say(&f->poller, HBT_IPC_LEAVE, 4711); /* it went meanwhile */
+	assert_quiet(&f->poller);
+}
+
+static void the_last_connection_stays_until_another_one_has_come(void **state)
+{
+	struct fixture *f = *state;
+
+	offer(&f->poller, 70, "poll://abc/");
+	offer(&f->carrier, 80, "poll://abc/");
+	say(&f->poller, HBT_IPC_LEAVE, 70);
+	assert_may_leave(&f->poller, 70);
+	say(&f->carrier, HBT_IPC_LEAVE, 80);
+	say(&f->poller, HBT_IPC_UNSUBSCRIBE, 70);
+	offer(&f->poller, 71, "poll://other/");
+	assert_quiet(&f->carrier);
+	offer(&f->poller, 72, "poll://abc/");
+	assert_may_leave(&f->carrier, 80);
+	say(&f->carrier, HBT_IPC_LEAVE, 80); /* it was told already */
+	assert_quiet(&f->carrier);
+	/* Now that one is away. */
+	say(&f->carrier, HBT_IPC_UNSUBSCRIBE, 80);
+	say(&f->poller, HBT_IPC_LEAVE, 72);
+	assert_quiet(&f->poller);
+	let_pass_ms(HBT_RETURN_MS);
+	say(&f->poller, HBT_IPC_LEAVE, 72);
+	assert_may_leave(&f->poller, 72);
+}
+
+static void the_last_connection_may_break_while_it_is_to_stay(void **state)
+{
+	struct fixture *f = *state;
+
+	offer(&f->poller, 70, "poll://abc/");
+	offer(&f->carrier, 80, "poll://abc/");
+	say(&f->poller, HBT_IPC_LEAVE, 70);
+	assert_may_leave(&f->poller, 70);
+	say(&f->carrier, HBT_IPC_LEAVE, 80);
+	die(&f->carrier);
+	offer(&f->poller, 71, "poll://abc/");
+	say(&f->poller, HBT_IPC_UNSUBSCRIBE, 70);
+	say(&f->poller, HBT_IPC_LEAVE, 71);
+	assert_quiet(&f->poller); /* that is the last one now */
+	subscribe(&f->poller, 72, "poll://abc/");
+	assert_may_leave(&f->poller, 71);
+	assert_true(admitted(&f->poller, 72));
+}
+
 static void requests_that_wait_since_all_are_busy_are_a_hint(void **state)
 {
 	struct fixture *f = *state;
@@ -1217,6 +1281,9 @@ int main(void)
 		TEST(a_dialled_call_is_audited),
 		TEST(two_machines_that_claim_one_subscription_are_seen),
 		TEST(a_subscription_is_remembered_when_its_last_connection_goes),
+		TEST(the_only_connection_of_a_subscription_may_leave),
+		TEST(the_last_connection_stays_until_another_one_has_come),
+		TEST(the_last_connection_may_break_while_it_is_to_stay),
 		TEST(requests_that_wait_since_all_are_busy_are_a_hint),
 		TEST(a_refused_subscription_is_remembered_with_its_reason),
 	};
