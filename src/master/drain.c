@@ -243,14 +243,12 @@ static int start_ticking(struct hbt_master *m)
 
 /* Stopping */
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
+/* All end now, but for the queue workers' last words, if they did not have
+ * their time for those already. */
+static void end_workers(struct hbt_master *m, const char *why)
 {
-	static const char why[] = "it did not stop within stop_timeout";
 	const struct timeval last_words = span(LAST_WORDS_MS);
-	struct hbt_master *m = arg;
 
-	(void)fd;
-	(void)what;
 	if (m->past_deadline ||
 	    hbt_workers_left(m->workers, HBT_PEER_QUEUE_WORKER) == 0) {
 		hbt_workers_kill_all(m->workers, why);
@@ -259,6 +257,17 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	m->past_deadline = true;
 	event_add(m->stop_timer, &last_words);
 	hbt_workers_kill_but(m->workers, HBT_PEER_QUEUE_WORKER, why);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct hbt_master *m = arg;
+
+	(void)fd;
+	(void)what;
+	end_workers(m, m->past_deadline
+	                       ? "it could not tell the other nodes in time"
+	                       : "it did not stop within stop_timeout");
 }
 
 static void begin_draining(struct hbt_master *m)
@@ -304,9 +313,10 @@ static void stop_at_once(struct hbt_master *m, const char *why)
 	if (m->state <= MASTER_LEAVING) {
 		m->state = MASTER_DRAINING;
 		hbt_listeners_free(&m->listeners);
-		stop_queues(m);
 	}
-	hbt_workers_kill_all(m->workers, "told to stop at once");
+	if (!m->queues_stopped)
+		stop_queues(m);
+	end_workers(m, "told to stop at once");
 	advance(m);
 }
 
@@ -328,7 +338,7 @@ static void tell_stopping(const struct hbt_master *m)
 /* It goes on without a deadline, however it began. */
 static void lift_deadline(struct hbt_master *m, const char *why)
 {
-	if (!m->has_deadline)
+	if (!m->has_deadline || m->past_deadline)
 		return;
 	m->has_deadline = false;
 	event_del(m->stop_timer);

@@ -3,15 +3,17 @@
 each way to stop, with services that take their time, here and at another node
 of the same Redis.
 """
+import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import gateway as g
 from cluster_nodes import Cluster, Proxy, has_redis
-from gateway import Client, Node, ctl, until
+from gateway import Client, Node, Poller, ctl, until
 
 
 def connection_pids(node):
@@ -156,6 +158,142 @@ def test_what_was_taken_out_of_redis_comes_to_a_queue_of_this_node():
             released.set()
             reply, _ = client.finish()
             assert reply["error"] is None and reply["result"] == 2, reply
+
+
+@contextlib.contextmanager
+def in_flight_through_redis(extra):
+    """(cluster: the caller's node and the service's, client, poller,
+    request)"""
+    with Cluster(extra=extra) as all_:
+        a, b = all_.nodes
+        for node in (a, b):
+            node.wait_redis()
+        p = Poller(b, "poll://slow/")
+        b.wait_idle_poller("poll://slow/")
+        client = Client(a)
+        client.start("poll://slow/", "IAny", "Echo", "x")
+        request, _ = p.take()
+        yield all_, client, p, request
+
+
+def outlast(node, seconds):
+    """Until the node, which leaves, is so much older."""
+    before = node.status()["uptime_s"]
+    until(lambda: node.status()["uptime_s"] > before + seconds,
+          "time passes for the node")
+
+
+def test_quit_waits_for_calls_through_redis_however_long_they_take():
+    for leaving in ("of the caller", "of the service"):
+        with in_flight_through_redis("stop_timeout = 1s\n") as (
+                all_, client, p, request):
+            node = all_.nodes[leaving == "of the service"]
+            node.process.send_signal(signal.SIGQUIT)
+            until(lambda: node.status()["state"] == "draining", "it stops")
+            outlast(node, 1)
+            p.answer(request, "late")
+            reply, _ = client.finish()
+            assert reply["result"] == "late", (leaving, reply)
+            assert node.process.wait(g.PATIENCE) == 0
+
+
+def test_quit_lifts_the_deadline_of_a_stop_under_way():
+    node = Node("stop_timeout = 5s\n")
+    p = Poller(node, "poll://slow/")
+    node.wait_idle_poller("poll://slow/")
+    client = Client(node)
+    client.start("poll://slow/", "IAny", "Echo", "x")
+    request, _ = p.take()
+    node.process.send_signal(signal.SIGTERM)
+    node.wait_log("stopping: SIGTERM")
+    node.process.send_signal(signal.SIGQUIT)
+    node.wait_log("the stop has no deadline any more")
+    outlast(node, 5)
+    p.answer(request, "late")
+    reply, _ = client.finish()
+    assert reply["result"] == "late", reply
+    assert node.process.wait(g.PATIENCE) == 0
+
+
+def test_who_stops_at_once_tells_other_nodes_through_redis():
+    for signals in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)):
+        for leaving in ("of the caller", "of the service"):
+            with in_flight_through_redis("stop_timeout = 1h\n") as (
+                    all_, client, p, request):
+                node = all_.nodes[leaving == "of the service"]
+                node.process.send_signal(signals[0])
+                for sig in signals[1:]:
+                    node.wait_log("stopping: SIGTERM")
+                    node.process.send_signal(sig)
+                if leaving == "of the service":
+                    # Without that it waits for heart beats, a minute.
+                    text = client.finish()[0]["error"]["message"]
+                    assert text.startswith("The request was abandoned, "
+                                           "possibly because"), text
+                else:
+                    assert client.at_eof(), client.buffer
+                assert p.at_eof(), p.buffer
+                assert node.process.wait(g.PATIENCE) == 0
+
+
+def test_who_stops_at_once_waits_no_longer_for_a_redis_that_hangs():
+    hurry = "could not tell the other nodes in time"
+    for n in (1, 2):
+        with in_flight_through_redis("stop_timeout = 1h\n") as (
+                all_, client, p, request):
+            node = all_.nodes[1]
+            all_.redis.freeze()
+            began = time.monotonic()
+            node.process.send_signal(signal.SIGINT)
+            assert p.at_eof(), p.buffer
+            if n == 2:
+                node.process.send_signal(signal.SIGINT)
+            took = time.monotonic() - began
+            assert node.process.wait(g.PATIENCE) == 0
+            if n == 1:
+                assert hurry in node.log(), node.log()[-2000:]
+            elif took < 4:  # else its time may have been over anyhow
+                assert hurry not in node.log(), node.log()[-2000:]
+
+
+def test_a_service_that_restarts_meanwhile_does_not_hold_up_a_stop():
+    """What it had taken is lost with it; what it had not is not executed, and
+    may be tried elsewhere."""
+    node = Node("stop_timeout = 1h\n")
+    p = Poller(node, "poll://slow/")
+    node.wait_idle_poller("poll://slow/")
+    taken = Client(node)
+    taken.start("poll://slow/", "IAny", "Echo", 0)
+    p.take()
+    waiting = [Client(node) for _ in range(3)]
+    for n, client in enumerate(waiting, 1):
+        client.start("poll://slow/", "IAny", "Echo", n)
+    until(lambda: node.status()["calls"]["waiting"] == len(waiting), "they wait")
+    node.process.send_signal(signal.SIGTERM)
+    until(lambda: node.status()["state"] == "draining", "it stops")
+    p.close()
+    assert taken.finish()[0]["error"] is not None
+    for client in waiting:
+        text = client.finish()[0]["error"]["message"]
+        assert "is stopping; the request was not sent" in text, text
+    assert node.process.wait(g.PATIENCE) == 0
+
+
+def test_a_caller_that_restarts_meanwhile_does_not_hold_up_a_stop():
+    node = Node("stop_timeout = 1h\n")
+    p = Poller(node, "poll://slow/")
+    node.wait_idle_poller("poll://slow/")
+    clients = [Client(node) for _ in range(3)]
+    for n, client in enumerate(clients):
+        client.start("poll://slow/", "IAny", "Echo", n)
+    until(lambda: node.status()["calls"]["waiting"] == 2, "two wait")
+    p.take()
+    node.process.send_signal(signal.SIGTERM)
+    until(lambda: node.status()["state"] == "draining", "it stops")
+    for client in clients:
+        client.close()
+    assert p.at_eof(), p.buffer  # nobody wants it any more
+    assert node.process.wait(g.PATIENCE) == 0
 
 
 if __name__ == "__main__":
