@@ -75,18 +75,20 @@ class Service:
         self.executed = {}
         self.lock = threading.Lock()
         self.ended = threading.Event()
-        self.peers = []
+        self.peers = {}  # of the threads
+        self.threads = []
 
     def poll(self, node, uri, n):
         for _ in range(n):
-            threading.Thread(target=self.run, args=(node, uri),
-                             daemon=True).start()
+            self.threads.append(threading.Thread(
+                target=self.run, args=(node, uri), daemon=True))
+            self.threads[-1].start()
 
     def run(self, node, uri):
         while not self.ended.is_set():
             try:
                 peer = Poller(node(), uri)
-                self.peers.append(peer)
+                self.peers[threading.current_thread()] = peer
                 while not self.ended.is_set():
                     request, streams = peer.take()
                     number, stream = request["params"]
@@ -103,12 +105,16 @@ class Service:
                 self.ended.wait(0.05)
 
     def stop(self):
+        """Each thread has come to its end before its connection is closed:
+        it would go on with whatever gets the number of the descriptor."""
         self.ended.set()
-        for peer in self.peers:
-            try:
-                peer.sock.close()
-            except OSError:
-                pass
+        for thread in self.threads:
+            while thread.is_alive():
+                if thread in self.peers:
+                    self.peers[thread].cut()
+                thread.join(0.1)  # the next one may be made just now
+        for peer in self.peers.values():
+            peer.close()
 
 
 class Caller(threading.Thread):
@@ -251,7 +257,8 @@ class Chaos:
                 [x for x in node.log().splitlines() if "worker_ended" in x]
         # Redis or not: the service of the memory queue works on it 10 ms.
         slow = max(c[3] - c[2] for c in self.local.calls)
-        assert slow < 5, f"a call of the memory queue took {slow:.1f} s"
+        assert self.kills or slow < 5, \
+            f"a call of the memory queue took {slow:.1f} s"
 
     def summary(self, calls):
         kinds = {}
