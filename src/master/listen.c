@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "master/systemd.h"
 
 /* Descriptors that stay free for what the accepted connections need. */
 #define SPARE_DESCRIPTORS 64
+/* At the start, for 2 s in all. */
+#define TRIES_AT_START 20
 
 /* Making them */
 
@@ -71,6 +74,23 @@ static struct hbt_listener *listener_new(struct hbt_listeners *ls, int fd,
 	return NULL;
 }
 
+/*
+ * A gateway that was killed may have left a child behind that is not executed
+ * yet and holds its sockets: whoever starts in its place waits for that one.
+ */
+static int bind_one(const struct hbt_listeners *ls,
+                    struct hbt_listen_address *a, bool only_v6)
+{
+	const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+	int fd = hbt_listen_bind(a, ls->backlog, only_v6);
+
+	for (int i = 0; i < ls->tries && fd < 0 && errno == EADDRINUSE; i++) {
+		nanosleep(&pause, NULL);
+		fd = hbt_listen_bind(a, ls->backlog, only_v6);
+	}
+	return fd;
+}
+
 /* One of our own. */
 static int open_listener(struct hbt_listeners *ls, struct hbt_listener **out,
                          const struct hbt_strings *addresses, const char *text,
@@ -86,9 +106,9 @@ static int open_listener(struct hbt_listeners *ls, struct hbt_listener **out,
 		return rc;
 	only_v6 = a.sa.ss_family == AF_INET6 && v6->sin6_port != 0 &&
 	          same_port_on_v4(addresses, v6->sin6_port);
-	fd = hbt_listen_bind(&a, ls->backlog, only_v6);
+	fd = bind_one(ls, &a, only_v6);
 	if (fd < 0 && errno == EAFNOSUPPORT && hbt_listen_any_v4(&a))
-		fd = hbt_listen_bind(&a, ls->backlog, false);
+		fd = bind_one(ls, &a, false);
 	if (fd < 0)
 		return hbt_error_set(err, HALIBUT_ESYSTEM,
 		                     "cannot listen on %s: %s; see listen in "
@@ -314,8 +334,11 @@ int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
 	ls->highest_fd = highest_fd();
 	if (inherited > 0)
 		rc = inherit_all(ls, inherited, err);
-	else if ((rc = hbt_listeners_plan(ls, addresses, &plan, err)) == 0)
+	ls->tries = TRIES_AT_START;
+	if (inherited <= 0 &&
+	    (rc = hbt_listeners_plan(ls, addresses, &plan, err)) == 0)
 		hbt_listeners_adopt(ls, &plan);
+	ls->tries = 0;
 	if (rc != HALIBUT_OK)
 		goto out;
 	for (size_t i = 0; i < ls->n && inherited > 0; i++)

@@ -27,7 +27,8 @@ struct hbt_listen_ops {
  * are any, and logs "listening on ADDR:PORT" for each. backlog: how many
  * connections the kernel keeps that nobody has accepted; 0: as many as the
  * system allows. Accepting starts paused. The message of a failure names the
- * address.
+ * address; one that is in use is tried for 2 s: whoever held it may be on its
+ * way out.
  */
 int hbt_listeners_new(struct hbt_listeners **out, struct event_base *base,
                       const struct hbt_strings *addresses, int backlog,

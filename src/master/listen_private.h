@@ -33,6 +33,7 @@ struct hbt_listeners {
 	uint64_t accepted;
 	struct event *retry;
 	int backlog;
+	int tries; /* more than one to bind an address; 0 once it serves */
 	int highest_fd;
 };
 

@@ -11,6 +11,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -213,6 +215,32 @@ static void an_address_in_use_is_told(void **state)
 	halibut_error_clear(&err);
 }
 
+/* A child of one that was killed: it holds the socket until it is executed. */
+static void an_address_whose_holder_is_on_its_way_out_is_waited_for(
+	void **state)
+{
+	static char address[HBT_ADDRESS_TEXT];
+	static char *v[] = {address};
+	const struct hbt_strings addresses = {v, 1};
+	struct fixture *f = *state;
+	const struct hbt_listen_ops ops = {on_accepted, f};
+	const struct timespec late = {.tv_nsec = 300 * 1000 * 1000};
+	pid_t child;
+	int status;
+
+	strcpy(address, hbt_listeners_address(f->listeners, 0));
+	if ((child = fork()) == 0) {
+		nanosleep(&late, NULL);
+		_exit(0);
+	}
+	assert_true(child > 0);
+	hbt_listeners_free(&f->listeners);
+	assert_int_equal(hbt_listeners_new(&f->listeners, f->base, &addresses,
+	                                   0, &ops, NULL),
+	                 HALIBUT_OK);
+	assert_int_equal(waitpid(child, &status, 0), child);
+}
+
 /* What the kernel keeps: of the socket that listens on that port. */
 static unsigned backlog_of(const char *address)
 {
@@ -373,6 +401,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_numeric),
 		cmocka_unit_test(addresses_are_shown_as_people_write_them),
 		TEST(an_address_in_use_is_told),
+		TEST(an_address_whose_holder_is_on_its_way_out_is_waited_for),
 		TEST(the_backlog_is_what_the_setting_says_or_all_there_can_be),
 		TEST(who_waits_is_accepted_before_others_are_refused),
 		TEST(the_same_address_welcomes_again),
