@@ -24,6 +24,7 @@ struct pipe_sink {
 	int failed; /* HALIBUT_OK, or what every write says */
 	int failed_errno;
 	struct event *writable; /* armed while there is something to do */
+	struct event *retry;    /* the disk may take more then */
 	bool ended;    /* the owner is gone: drain and vanish */
 	bool refused;  /* somebody waits for wake() */
 	int64_t wake_at; /* when no more than this many bytes are left */
@@ -41,6 +42,8 @@ static void destroy(struct pipe_sink *ps)
 	n_sinks--;
 	if (ps->writable != NULL)
 		event_free(ps->writable);
+	if (ps->retry != NULL)
+		event_free(ps->retry);
 	if (ps->fd >= 0)
 		close(ps->fd);
 	hbt_spool_payer_leave(ps->payer);
@@ -84,6 +87,21 @@ static void wake(void *arg)
 		ps->sink.wake(ps->sink.wake_arg);
 }
 
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	wake(arg);
+}
+
+static void retry_in(struct pipe_sink *ps, int64_t ms)
+{
+	const struct timeval tv = {.tv_sec = ms / 1000,
+	                           .tv_usec = ms % 1000 * 1000};
+
+	event_add(ps->retry, &tv);
+}
+
 /* What the pipe does not take: how much of it is in the spool now. */
 static size_t spool(struct pipe_sink *ps, const uint8_t *data, size_t len)
 {
@@ -95,6 +113,8 @@ static size_t spool(struct pipe_sink *ps, const uint8_t *data, size_t len)
 		ps->refused = true;
 		ps->wake_at = hbt_spool_length(&ps->spool) / 2;
 		hbt_spool_payer_wait(ps->payer, wake, ps);
+		if (ps->spool.retry_ms > 0)
+			retry_in(ps, ps->spool.retry_ms);
 	}
 	return done;
 }
@@ -222,7 +242,8 @@ int hbt_pipe_sink_new(struct hbt_sink **out, struct event_base *base,
 	(void)fcntl(ps->fd, F_SETPIPE_SZ, PIPE_BYTES);
 	rc = HALIBUT_ENOMEM;
 	ps->writable = event_new(base, ps->fd, EV_WRITE, on_writable, ps);
-	if (ps->writable == NULL)
+	ps->retry = evtimer_new(base, on_retry, ps);
+	if (ps->writable == NULL || ps->retry == NULL)
 		goto fail;
 	*fd = ends[0];
 	*out = &ps->sink;

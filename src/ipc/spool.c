@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -19,8 +20,16 @@
 /* Giving space back costs a system call that is worth it only for a lot. */
 #define PUNCH_BYTES ((int64_t)1024 * 1024)
 #define LOG_INTERVAL_MS 10000
+#define RETRY_MS 1000 /* a disk that refuses */
+/* A disk that blocks for longer rests for so many times as long, so that most
+ * of the time is for other things, but not for ever. */
+#define SLOW_US 5000
+#define RESTS 4
+#define MAX_REST_US 2000000
+#define NEWS_US 50000 /* this is worth a line */
 
 static int64_t total; /* bytes on disk and in memfds, of all spools */
+static int64_t rest_until_us; /* no file is written to before that */
 
 uint64_t hbt_spool_bytes(void)
 {
@@ -107,6 +116,61 @@ static void complain(const struct hbt_spool *s, int err)
 	          s->directory, strerror(err));
 }
 
+static void say_slow(const struct hbt_spool *s, int64_t took_us)
+{
+	static int64_t last_ms;
+	int64_t now = hbt_now_ms();
+
+	if (last_ms != 0 && now - last_ms < LOG_INTERVAL_MS)
+		return;
+	last_ms = now;
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "spool_slow",
+	                    .remedy = "spool_directory should be on a fast "
+	                              "local disk"),
+	          "a write to %s took %lld ms, in which nothing else was done: "
+	          "senders of DataStreams are slowed down; spool_directory "
+	          "should be on a fast local disk",
+	          s->directory, (long long)(took_us / 1000));
+}
+
+/* How often we gave the processor away: who waits for a disk does. */
+static long count_waits(void)
+{
+	struct rusage used;
+
+	return getrusage(RUSAGE_SELF, &used) == 0 ? used.ru_nvcsw : 0;
+}
+
+static ssize_t write_file(const struct hbt_spool *s, const void *data,
+                          size_t len)
+{
+	long waits = count_waits();
+	int64_t began = hbt_now_us();
+	ssize_t n = pwrite(s->file.fd, data, len, s->file.tail);
+	int err = errno;
+	int64_t ended = hbt_now_us(), took = ended - began;
+
+	if (took >= SLOW_US && count_waits() > waits) {
+		int64_t rest = took * RESTS;
+
+		rest_until_us = ended + (rest < MAX_REST_US ? rest
+		                                            : MAX_REST_US);
+		if (took >= NEWS_US)
+			say_slow(s, took);
+	}
+	errno = err;
+	return n;
+}
+
+/* Until the file may be written to again; 0: it may. */
+static int64_t rest_ms(void)
+{
+	int64_t left = rest_until_us - hbt_now_us();
+
+	return left > 0 ? left / 1000 + 1 : 0;
+}
+
 /* -1 and errno. Some file systems have no O_TMPFILE: overlayfs of old. */
 static int open_unlinked(const char *directory)
 {
@@ -168,24 +232,35 @@ size_t hbt_spool_append(struct hbt_spool *s, const void *data, size_t len)
 {
 	size_t done = 0;
 
+	s->retry_ms = 0;
 	while (done < len) {
 		int64_t room = room_in(s);
 		struct hbt_spool_part *part;
 		int64_t part_room;
 		ssize_t n;
 
-		if (room <= 0 || (part = choose(s, &part_room)) == NULL)
+		if (room <= 0)
+			break;
+		if ((part = choose(s, &part_room)) == NULL) {
+			s->retry_ms = RETRY_MS;
+			break;
+		}
+		if (part == &s->file && (s->retry_ms = rest_ms()) > 0)
 			break;
 		if (room > part_room)
 			room = part_room;
 		if ((uint64_t)room > len - done)
 			room = (int64_t)(len - done);
-		n = pwrite(part->fd, (const uint8_t *)data + done,
-		           (size_t)room, part->tail);
+		n = part == &s->file
+		            ? write_file(s, (const uint8_t *)data + done,
+		                         (size_t)room)
+		            : pwrite(part->fd, (const uint8_t *)data + done,
+		                     (size_t)room, part->tail);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
 			complain(s, n < 0 ? errno : ENOSPC);
+			s->retry_ms = RETRY_MS;
 			break;
 		}
 		part->tail += n;

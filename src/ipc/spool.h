@@ -27,6 +27,7 @@ struct hbt_spool {
 	int64_t max_total; /* of all spools of the process */
 	char *directory;
 	struct hbt_spool_payer *payer; /* borrowed; NULL: nobody pays */
+	int64_t retry_ms; /* hbt_spool_append() */
 };
 
 /* HALIBUT_OK or HALIBUT_ENOMEM. */
@@ -43,7 +44,11 @@ int64_t hbt_spool_length(const struct hbt_spool *s);
 
 /*
  * Appends 0..len bytes: fewer at a limit, or when the disk is full or
- * otherwise refuses (that is logged, at most once in ten seconds).
+ * otherwise refuses (that is logged, at most once in ten seconds), or is so
+ * slow that it would hold up everything else of this process: a write that
+ * blocks is followed by a rest in which nothing is written by anybody. Then
+ * s->retry_ms is after how long trying again may help, even if nothing was
+ * drained; else it is 0.
  */
 size_t hbt_spool_append(struct hbt_spool *s, const void *data, size_t len);
 

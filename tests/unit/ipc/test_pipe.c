@@ -16,10 +16,55 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/timespan.h"
 #include "descriptors.h"
 #include "ipc/proto.h"
 
 #define MIB ((size_t)1024 * 1024)
+
+/* Linked with --wrap: how long the disk takes for a write, how often it did,
+ * and that nothing else makes us wait. */
+static long disk_ms;
+static long waits;
+
+static bool is_file(int file)
+{
+	char at[64], name[64] = "";
+
+	snprintf(at, sizeof(at), "/proc/self/fd/%d", file);
+	return readlink(at, name, sizeof(name) - 1) < 0 ||
+	       strstr(name, "memfd") == NULL;
+}
+
+static void wait_for_disk(int file)
+{
+	const struct timespec slow = {.tv_nsec = disk_ms * 1000000};
+
+	if (disk_ms > 0 && is_file(file)) {
+		nanosleep(&slow, NULL);
+		waits++;
+	}
+}
+
+/* Which of them is called depends on how off_t was made as large as it is. */
+#define WRAP_PWRITE(name)                                                      \
+	ssize_t __real_##name(int file, const void *data, size_t n, off_t at); \
+	ssize_t __wrap_##name(int file, const void *data, size_t n, off_t at); \
+	ssize_t __wrap_##name(int file, const void *data, size_t n, off_t at)  \
+	{                                                                      \
+		wait_for_disk(file);                                           \
+		return __real_##name(file, data, n, at);                       \
+	}
+WRAP_PWRITE(pwrite)
+WRAP_PWRITE(pwrite64)
+
+int __wrap_getrusage(int who, struct rusage *used);
+int __wrap_getrusage(int who, struct rusage *used)
+{
+	(void)who;
+	*used = (struct rusage){.ru_nvcsw = waits};
+	return 0;
+}
 
 static struct event_base *base;
 static struct hbt_limits limits;
@@ -423,6 +468,59 @@ static void a_full_disk_slows_down_instead_of_failing(void **state)
 	assert_int_equal(got, written);
 }
 
+static void a_disk_that_is_full_is_tried_again_without_a_reader(void **state)
+{
+	struct rlimit old, little;
+	size_t before;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	little = old;
+	little.rlim_cur = 3 * MIB;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	start_counting();
+	fill_up(100000);
+	before = written;
+	setrlimit(RLIMIT_FSIZE, &old);
+	wakes = 0;
+	while (wakes == 0) /* nobody reads; there is nothing else to wait for */
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(put(100000), 100000);
+	assert_int_equal(written, before + 100000);
+	hbt_sink_end(&sink, NULL);
+	get_all();
+	assert_int_equal(got, written);
+}
+
+/* What is left of the time is for everything else in the process. */
+static void a_slow_disk_takes_a_part_of_the_time(void **state)
+{
+	int64_t began;
+
+	(void)state;
+	start_counting();
+	assert_int_equal(put(2 * MIB), 2 * MIB); /* memory is full now */
+	waits = 0;
+	disk_ms = 20;
+	began = hbt_now_ms();
+	for (int n = 0; n < 10;) {
+		if (put(16384) == 16384) {
+			n++;
+			continue;
+		}
+		wakes = 0;
+		while (wakes == 0) /* nobody reads */
+			event_base_loop(base, EVLOOP_ONCE);
+	}
+	assert_int_equal(waits, 10);
+	assert_true(hbt_now_ms() - began > 10 * disk_ms * 4);
+	disk_ms = 0;
+	hbt_sink_end(&sink, NULL);
+	get_all();
+	assert_int_equal(got, written);
+}
+
 /* Sources */
 
 static struct hbt_source *source;
@@ -600,6 +698,8 @@ int main(void)
 		TEST(a_sink_may_be_ended_while_it_wakes),
 		TEST(without_a_directory_it_slows_down_instead_of_failing),
 		TEST(a_full_disk_slows_down_instead_of_failing),
+		TEST(a_disk_that_is_full_is_tried_again_without_a_reader),
+		TEST(a_slow_disk_takes_a_part_of_the_time),
 		TEST(a_source_wakes_its_reader_when_there_is_more),
 		TEST(a_source_may_be_freed_while_it_wakes),
 		TEST(a_detached_descriptor_goes_on_where_the_source_was),
