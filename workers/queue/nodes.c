@@ -20,8 +20,7 @@
 #define RENEWAL_S 15
 #define LOOK_S 10 /* 2 + n commands */
 #define EXPIRY_S 45
-/* Clocks of nodes differ: only what nobody's clock would call young. */
-#define FORGET_S 3600
+#define INDEX_EXPIRY_S 3600
 #define MAX_NODES 100
 
 struct nodes {
@@ -52,13 +51,8 @@ static void note(struct nodes *n, const struct halibut_error *err)
 	}
 	n->refused = true;
 	log_info("redis: the status does not show the other nodes: %s. To see "
-	         "them, allow +zadd +zrem +zrangebyscore +zremrangebyscore",
+	         "them, allow +zadd +zrem +zrangebyscore",
 	         err->message);
-}
-
-static int64_t forgotten_ms(void)
-{
-	return wall_ms() - (int64_t)FORGET_S * 1000;
 }
 
 /* ---- Who we are ---- */
@@ -106,9 +100,7 @@ static void renew(struct nodes *n)
 	                    EXPIRY_S);
 	hbt_redis_batch_add(b, "ZADD %s %lld %s", n->index_key,
 	                    (long long)wall_ms(), n->w->queue.node_id);
-	hbt_redis_batch_add(b, "ZREMRANGEBYSCORE %s -inf %lld", n->index_key,
-	                    (long long)forgotten_ms());
-	hbt_redis_batch_add(b, "EXPIRE %s %d", n->index_key, FORGET_S);
+	hbt_redis_batch_add(b, "EXPIRE %s %d", n->index_key, INDEX_EXPIRY_S);
 	n->renewal = b;
 	hbt_redis_batch_send(b, 0, on_renewed, n);
 }
@@ -169,6 +161,28 @@ struct looked_up {
 	size_t n;
 };
 
+/* Out of the index with those whose keys have expired. Not by their scores:
+ * clocks of nodes differ, by hours if need be. Who is only slow comes again
+ * when it renews its key. */
+static void remove_ended(struct nodes *nodes, const struct looked_up *l,
+                         redisReply **replies, size_t n)
+{
+	struct hbt_redis_batch *b = NULL;
+
+	for (size_t i = 0; i < n && i < l->n; i++) {
+		if (replies[i]->type != REDIS_REPLY_NIL)
+			continue;
+		if (b == NULL)
+			b = hbt_redis_batch_new(nodes->w->setup->redis);
+		if (b == NULL)
+			return;
+		hbt_redis_batch_add(b, "ZREM %s %s", nodes->index_key,
+		                    l->ids[i]);
+	}
+	if (b != NULL)
+		hbt_redis_batch_send(b, 0, NULL, NULL);
+}
+
 static void on_looked_up(void *arg, redisReply **replies, size_t n,
                          const struct halibut_error *err)
 {
@@ -179,6 +193,7 @@ static void on_looked_up(void *arg, redisReply **replies, size_t n,
 		json_array_clear(l->nodes->list);
 		for (size_t i = 0; i < n && i < l->n; i++)
 			add_found(l->nodes, l->ids[i], replies[i]);
+		remove_ended(l->nodes, l, replies, n);
 	} else {
 		note(l->nodes, err);
 	}
@@ -235,9 +250,8 @@ static void look(struct nodes *n)
 
 	if (b == NULL)
 		return;
-	hbt_redis_batch_add(b, "ZRANGEBYSCORE %s %lld +inf LIMIT 0 %d",
-	                    n->index_key, (long long)forgotten_ms(),
-	                    MAX_NODES);
+	hbt_redis_batch_add(b, "ZRANGEBYSCORE %s -inf +inf LIMIT 0 %d",
+	                    n->index_key, MAX_NODES);
 	n->index = b;
 	hbt_redis_batch_send(b, 0, on_index, n);
 }
