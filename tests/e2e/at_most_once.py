@@ -22,7 +22,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import halibut_wire as hw  # noqa: E402
 from gateway import (  # noqa: E402
-    BUILD, Client, Closed, Node, PATIENCE, Poller, until)
+    BUILD, Client, Closed, Node, PATIENCE, Poller, free_port, until)
 from cluster_nodes import Cluster, Proxy, has_redis  # noqa: E402
 
 URI = "poll://counted/"
@@ -130,11 +130,7 @@ class Gateway(Node):
     """A node that can be killed and comes back at the same address."""
 
     def __init__(self, extra=""):
-        super().__init__(extra, trust=("peer",), workers=2)
-        self.extra = extra
-        self.base = self.base.replace("127.0.0.1:0",
-                                      "127.0.0.1:%d" % self.port)
-        self.write_conf(extra)
+        super().__init__(extra, trust=("peer",), workers=2, port=free_port())
 
     def kill_and_restart(self):
         self.kill()

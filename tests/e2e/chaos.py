@@ -25,7 +25,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import halibut_wire as hw  # noqa: E402
 from cluster_nodes import Cluster, Proxy, Redis, has_redis  # noqa: E402
-from gateway import Client, Closed, Poller, until  # noqa: E402
+from gateway import Client, Closed, Poller, free_port, until  # noqa: E402
 
 PICKUP = "00:00:30"
 URI, MEMORY = "poll://chaos/", "poll://memory/"
@@ -431,13 +431,6 @@ class Sentinel:
     def remove(self):
         self.process.kill()
         self.process.wait()
-
-
-def free_port():
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def is_primary(redis):

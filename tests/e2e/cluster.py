@@ -4,7 +4,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import halibut_wire as hw
 from cluster_nodes import Cluster, Redis, has_redis
 from gateway import (
     BUILD, ECHO, PATIENCE, SRC, Certificate, Client, Poller, ctl, echo_first,
-    counted, main, until)
+    counted, free_port, main, until)
 
 WORK = tempfile.mkdtemp(prefix="halibut-cluster-")
 atexit.register(shutil.rmtree, WORK, True)
@@ -365,9 +364,7 @@ wrappers = {{"gzip", "program {seal}"}}'''), directory)
 
 def test_redis_may_ask_for_tls_a_certificate_and_a_password():
     cert = Certificate.get("localhost").path
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     redis = Redis("--tls-port", str(port), "--bind", "127.0.0.1",
                   "--tls-cert-file", cert, "--tls-key-file", cert,
                   "--tls-ca-cert-file", cert)

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 
-from gateway import BUILD, Node, PATIENCE, until
+from gateway import BUILD, Node, PATIENCE, free_port, until
 
 
 def has_redis():
@@ -247,10 +247,7 @@ class ClusterNode(Node):
     """A node that can come back, at the same address."""
 
     def __init__(self, *args, **kw):
-        super().__init__(*args, **kw)
-        self.base = self.base.replace('"127.0.0.1:0"',
-                                      f'"127.0.0.1:{self.port}"')
-        self.write_conf(self.extra)
+        super().__init__(*args, port=free_port(), **kw)
 
     def write_conf(self, extra):
         self.extra = extra

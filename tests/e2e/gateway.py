@@ -54,6 +54,19 @@ def ctl(*args, stdin=None, check=False):
     return done
 
 
+_held = []  # sockets that keep ports
+
+
+def free_port():
+    """A port of 127.0.0.1 for whoever is told: nobody else is given it, not
+    even while nobody listens there."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # listeners, too
+    s.bind(("127.0.0.1", 0))
+    _held.append(s)
+    return s.getsockname()[1]
+
+
 class Certificate:
     _made = {}
     _lock = threading.Lock()
@@ -73,13 +86,14 @@ class Certificate:
 
 
 class Node:
-    """A halibutd with its workers. extra: more lines of configuration."""
+    """A halibutd with its workers. extra: more lines of configuration;
+    port: 0 is any, one of free_port() is for a node that comes back."""
 
     count = 0
     lock = threading.Lock()
 
     def __init__(self, extra="", trust=("peer",), workers=2, limits=None,
-                 before=None, env=None, status=()):
+                 before=None, env=None, status=(), port=0):
         with Node.lock:
             Node.count += 1
             self.number = Node.count
@@ -100,7 +114,7 @@ class Node:
         self.conf = os.path.join(self.dir, "halibutd.conf")
         self.base = f"""
 node = "node-{self.number}"
-listen = {{ "127.0.0.1:0" }}
+listen = {{ "127.0.0.1:{port}" }}
 certificate = "{self.certificate.path}"
 trust_file = "{self.trust_file}"
 trust_added_file = "{self.dir}/trusted-by-hand"

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 
-from gateway import BUILD, PATIENCE, Certificate, main, until
+from gateway import BUILD, PATIENCE, Certificate, free_port, main, until
 
 WORK = tempfile.mkdtemp(prefix="halibut-library-")
 SERVER = os.path.join(WORK, "redis.sock")
@@ -105,12 +105,6 @@ def test_a_polling_service_gets_its_requests_out_of_redis():
     good(call(node, *redis_args("poll"), "--listen", f"127.0.0.1:{port}",
               "--trust", tentacle.thumbprint, "poll://tentacle"))
     end(s)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def test_a_call_waits_for_a_redis_that_comes_late():

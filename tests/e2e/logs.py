@@ -5,12 +5,11 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 
 import halibut_wire as hw
 from gateway import (BUILD, PATIENCE, Certificate, Client, Closed, Node, Peer,
-                     Poller, ctl, echo_first, main, until)
+                     Poller, ctl, echo_first, free_port, main, until)
 
 
 def objects(text):
@@ -209,9 +208,7 @@ def test_a_thousand_refusals_are_one_line_a_reason():
 
 
 def test_an_outage_is_two_lines():
-    free = socket.create_server(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
+    port = free_port()
     service = Certificate.get("service")
     node = Node(f"""
 route "away.example.test" {{

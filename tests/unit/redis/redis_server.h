@@ -35,7 +35,7 @@ void redis_server_stop(struct redis_server *s); /* and its directory goes */
 int redis_server_start_sentinel(struct redis_server *s, int port,
                                 int primary_port);
 
-/* A port of 127.0.0.1 that nobody has now. */
+/* A port of 127.0.0.1 that nobody else is given while this process runs. */
 int redis_server_free_port(void);
 
 /*
