@@ -7,7 +7,7 @@ import socket
 import struct
 
 import halibut_wire as hw
-from gateway import Node, PATIENCE, ctl, main, until
+from gateway import Node, PATIENCE, ctl, main, sanitized, until
 
 FLAGS = {"memfd": 1, "fd": 2, "followed": 4}
 TRUSTED = 4000  # almost a MiB when shown
@@ -95,7 +95,7 @@ def who_floods_questions_and_reads_nothing_bloats_nobody():
         ask(last, n, "/trustz?limit=10000")
         assert answer(last)[:2] == (n, 200)
     grown = {p: resident(p) - before[p] for p in node.pids()}
-    assert max(grown.values()) < 100, grown
+    assert sanitized() or max(grown.values()) < 100, grown
     assert shared_memory() - shared < 200, (shared, shared_memory(), asked)
     # Nothing was lost: who reads gets all, if not in that order.
     assert min(asked) > 20, asked

@@ -44,6 +44,12 @@ def until(condition, what, patience=PATIENCE):
         pause.wait(0.01)
 
 
+def sanitized():
+    """AddressSanitizer keeps freed memory: its figures say nothing."""
+    with open(os.path.join(BUILD, "halibut-connection-worker"), "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 def ctl(*args, stdin=None, check=False):
     done = subprocess.run([os.path.join(BUILD, "halibutctl"), *args],
                           input=stdin, capture_output=True,

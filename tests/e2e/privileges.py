@@ -203,7 +203,7 @@ spool_memory = 4KiB
 
 def test_a_worker_that_hangs_is_ended_without_the_right_to_kill():
     node = Confined("worker_ping_interval = 100ms\n"
-                    "worker_hang_timeout = 500ms\n", workers=1)
+                    "worker_hang_timeout = 5s\n", workers=1)
     victim, = node.worker_pids()
     os.kill(victim, signal.SIGSTOP)
     until(lambda: node.worker_pids() not in ([victim], [0], []),

@@ -7,7 +7,8 @@ import os
 import socket
 import ssl
 
-from gateway import (Certificate, ECHO, Node, PATIENCE, ctl, main, until)
+from gateway import (Certificate, ECHO, Node, PATIENCE, ctl, main,
+                     sanitized, until)
 from status import Answer, get, status_worker, tcp_port
 
 TRUSTED = 8000  # with their comments some 8 MiB as a document
@@ -39,7 +40,8 @@ def who_does_not_read(node, n):
 
 
 def who_asks_for_much_while_slow_readers_hold_all_is_told_to_try_again():
-    node = node_with_long_comments("status_max_connections = 100\n")
+    node = node_with_long_comments("status_max_connections = 100\n"
+                                   "status_timeout = 10min\n")
     pid = status_worker(node)
     before = resident(pid)
     readers = who_does_not_read(node, 14)
@@ -59,7 +61,7 @@ def who_asks_for_much_while_slow_readers_hold_all_is_told_to_try_again():
     assert get(node, "/connz").status == 200
     assert get(node, "/trustz?limit=20").status == 200
     grown = resident(pid) - before
-    assert grown < 300, grown
+    assert sanitized() or grown < 300, grown
     for s in readers:
         s.close()
     until(lambda: get(node, "/trustz?limit=10000").status == 200,
@@ -110,6 +112,12 @@ class Crowd:
             except OSError:
                 pass
 
+    def is_served(self):
+        try:
+            return self.ask("/livez").status == 200
+        except (OSError, http.client.HTTPException):
+            return False  # hung up on, too, if slower than that
+
     def ask(self, path):
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self.port, timeout=PATIENCE, context=self.context)
@@ -143,9 +151,10 @@ def a_crowd_at_the_tls_port_keeps_nobody_else_from_anything():
         assert ctl("status", "--socket", node.control).returncode == 0
         assert node.call("https://any.test/", "IEchoService", "SayHello",
                          '"W"').returncode == 0
-    assert resident(pid) - before < 300, resident(pid) - before
+    grown = resident(pid) - before
+    assert sanitized() or grown < 300, grown
     # They are hung up on one after the other; who waits gets his turn.
-    until(lambda: crowd.ask("/livez").status == 200, "somebody's turn")
+    until(crowd.is_served, "somebody's turn")
     crowd.go()
     until(lambda: len(os.listdir(f"/proc/{pid}/fd")) < 20,
           "nothing is left of them")
