@@ -31,9 +31,10 @@ PICKUP = "00:00:30"
 URI, MEMORY = "poll://chaos/", "poll://memory/"
 CALLERS = 16
 DATA = os.urandom(100_000)
+# With less for commands a machine with much else to do would be an outage.
 SHORT = """
-command_timeout = 500ms
-connect_timeout = 500ms
+command_timeout = 1500ms
+connect_timeout = 1500ms
 heartbeat_delay = 700ms
 heartbeat_interval = 1500ms
 sender_gone = 9s
@@ -309,14 +310,15 @@ def rest(seconds):
 
 
 def outage(options, begin, end, seconds, told, allowed=RIGHT):
-    """told: it is so long that each node notices it."""
+    """told: it goes on until each node has noticed it."""
     with Chaos(options) as w:
+        before = [n.redis()["outages"] for n in w.nodes]
         begin(w)
         rest(seconds)
-        for n in w.nodes:
+        for n, b in zip(w.nodes, before):
             if told:
-                assert not n.redis()["reachable"], n.redis()
-                assert n.redis()["outages"] == 1, n.redis()
+                n.wait_redis(False)
+                assert n.redis()["outages"] == b + 1, n.redis()
         end(w)
         calls = w.finish(allowed)
         w.summary(calls)
@@ -340,7 +342,7 @@ def stopped(seconds):
 
 def frozen(seconds):
     def test(o):
-        # Nobody notices less than command_timeout, 5 s or 0.5. A response is
+        # Nobody notices less than command_timeout, 5 s or 1.5. A response is
         # kept as long as anybody may wait for it.
         outage(o, lambda w: w.redis.freeze(), lambda w: w.redis.thaw(),
                seconds * (10 if o.long else 1), seconds >= 2,
@@ -351,8 +353,8 @@ def frozen(seconds):
 def flushed(o):
     with Chaos(o) as w:
         for _ in range(3):
-            w.redis.ask("FLUSHALL")
             before = [n.redis()["data_losses"] for n in w.nodes]
+            w.redis.ask("FLUSHALL")
             until(lambda: all(n.redis()["data_losses"] > b
                               for n, b in zip(w.nodes, before)),
                   "each node notices it", 70)
@@ -371,7 +373,8 @@ def slow(o):
         w.summary(calls)
         assert all(c[1] == "answered" for c in calls), "slow is not gone"
         for lines in w.lines():
-            assert lines == [], "\n".join(lines)
+            lost = [x for x in lines if "redis_unfit" not in x]
+            assert lost == [], "\n".join(lost)
         w.nothing_left()
 
 

@@ -293,7 +293,7 @@ def renew_queue_worker(node):
     """Changes a setting that the queue worker is told: the pid of the old
     one, when another has its place."""
     old = node.worker_pids("queue")[-1]
-    renew_queue_worker.ms = 5000 + (renew_queue_worker.ms + 1) % 1000
+    renew_queue_worker.ms = 50000 + (renew_queue_worker.ms + 1) % 1000
     extra = re.sub("command_timeout = .*\n", "", node.extra)
     node.write_conf(extra.replace("redis {\n", "redis {\n command_timeout = "
                                   f"{renew_queue_worker.ms}ms\n"))
@@ -316,8 +316,8 @@ def wait_gone(node, old, patience=g.PATIENCE):
 
 
 def proxied_cluster():
-    """(cluster, proxy of its second node)"""
-    c = Cluster(n=1)
+    """(cluster, proxy of its second node, which may hold answers for long)"""
+    c = Cluster(n=1, more=" command_timeout = 60s")
     proxy = Proxy(c.redis)
     c.nodes.append(c.new_node(url=proxy.url))
     c.nodes[1].wait_redis()
