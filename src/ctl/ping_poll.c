@@ -98,7 +98,14 @@ static void judge_redis(struct hbt_ctl_ping *p, const json_t *redis)
 {
 	if (!json_is_object(redis))
 		return;
-	if (json_is_true(json_object_get(redis, "reachable")))
+	if (json_is_string(json_object_get(redis, "refusal")))
+		hbt_ctl_ping_step(p, "redis", HBT_VERDICT_NOTE, 0, -1,
+		                  "Until that is mended calls fail, but those of "
+		                  "memory_endpoints",
+		                  "%s stores nothing new: %s",
+		                  text_of(redis, "server"),
+		                  text_of(redis, "refusal"));
+	else if (json_is_true(json_object_get(redis, "reachable")))
 		hbt_ctl_ping_step(p, "redis", HBT_VERDICT_OK, 0, -1, NULL,
 		                  "%s is reachable", text_of(redis, "server"));
 	else

@@ -165,6 +165,13 @@ static void print_reachable(const json_t *redis, FILE *f)
 	char since[32];
 
 	hbt_ctl_format_ms(number(redis, up ? "up_s" : "down_s") * 1000, since);
+	if (json_is_false(json_object_get(redis, "ever_reachable"))) {
+		fprintf(f,
+		        "  server         %s, NEVER REACHED; it is tried since "
+		        "%s\n",
+		        text(redis, "server"), since);
+		return;
+	}
 	fprintf(f, "  server         %s, %s for %s\n", text(redis, "server"),
 	        up ? "reachable" : "NOT REACHABLE", since);
 	fprintf(f, "  latency        %.2f ms\n",
@@ -174,6 +181,26 @@ static void print_reachable(const json_t *redis, FILE *f)
 	        "%lld commands, %lld failed\n",
 	        number(redis, "outages"), number(redis, "reconnects"),
 	        number(redis, "commands"), number(redis, "failures"));
+}
+
+static void print_room(const json_t *redis, FILE *f)
+{
+	char used[32], max[32], since[32];
+
+	if (json_is_integer(json_object_get(redis, "memory_bytes"))) {
+		hbt_ctl_format_bytes(number(redis, "memory_bytes"), used);
+		hbt_ctl_format_bytes(number(redis, "memory_max_bytes"), max);
+		fprintf(f, "  memory         %s%s%s\n", used,
+		        number(redis, "memory_max_bytes") > 0
+		                ? " of "
+		                : ", maxmemory is not set",
+		        number(redis, "memory_max_bytes") > 0 ? max : "");
+	}
+	if (!has_text(redis, "refusal"))
+		return;
+	hbt_ctl_format_ms(number(redis, "refusing_s") * 1000, since);
+	fprintf(f, "  STORES NOTHING for %s: %s\n", since,
+	        text(redis, "refusal"));
 }
 
 static void print_findings(const json_t *list, FILE *f)
@@ -207,6 +234,7 @@ static void print_redis(const json_t *redis, FILE *f)
 	fprintf(f, "\nREDIS  key prefix %s\n", text(redis, "key_prefix"));
 	if (has_text(redis, "server"))
 		print_reachable(redis, f);
+	print_room(redis, f);
 	if (has_text(redis, "last_error"))
 		fprintf(f, "  last error     %s\n", text(redis, "last_error"));
 	print_findings(json_object_get(redis, "findings"), f);

@@ -294,22 +294,13 @@ static void smooth(uint32_t *latency, int64_t sample)
 /* "HMSET": the first word of the command that this reply is of. */
 static void command_name(const struct hbt_redis_batch *b, char name[32])
 {
-	const char *p = b->text->bytes, *end = p + b->text->len;
-	long args, len;
+	const char *word = "command";
+	size_t at = 0, len = strlen(word);
 
-	snprintf(name, 32, "command");
-	for (unsigned i = 0; i <= b->n && p < end; i++) {
-		args = strtol(p + 1, NULL, 10);
-		p = strchr(p, '\n') + 1;
-		for (long j = 0; j < args; j++) {
-			len = strtol(p + 1, NULL, 10);
-			p = strchr(p, '\n') + 1;
-			if (j == 0)
-				snprintf(name, 32, "%.*s",
-				         (int)(len < 31 ? len : 31), p);
-			p += len + 2;
-		}
-	}
+	for (unsigned i = 0; i <= b->n; i++)
+		if (!hbt_text_command(b->text, &at, &word, &len))
+			break;
+	snprintf(name, 32, "%.*s", (int)(len < 31 ? len : 31), word);
 }
 
 /* What a reply has against its command: NULL, nothing. */
@@ -355,9 +346,18 @@ static void note_no_multi(struct hbt_redis *r)
 	          hbt_keeper_where(r->commands_keeper));
 }
 
+/* How much of a text is in front of what follows: no full stop. */
+static size_t without_stop(const char *error, const char *remedy)
+{
+	size_t n = strlen(error);
+
+	return n > 0 && *remedy != '\0' && error[n - 1] == '.' ? n - 1 : n;
+}
+
 static void note_failure(struct hbt_redis_batch *b, const char *error)
 {
 	struct hbt_redis *r = b->redis;
+	const char *remedy = hbt_redis_remedy(error);
 	char name[32];
 
 	if (b->failed)
@@ -365,9 +365,11 @@ static void note_failure(struct hbt_redis_batch *b, const char *error)
 	b->failed = true;
 	command_name(b, name);
 	hbt_error_set(&b->failure, HALIBUT_ESYSTEM,
-	              "%s at Redis %s was refused: %s%s", name,
-	              hbt_keeper_where(r->commands_keeper), error,
-	              hbt_redis_remedy(error));
+	              "%s at Redis %s was refused: %.*s%s", name,
+	              hbt_keeper_where(r->commands_keeper),
+	              (int)without_stop(error, remedy), error, remedy);
+	if (hbt_redis_is_refused_write(error))
+		redis_note_refused(r, &b->failure);
 }
 
 static void retry_or_end(struct hbt_redis_batch *b)
@@ -399,6 +401,9 @@ static void complete(struct hbt_redis_batch *b)
 		retry_or_end(b);
 		return;
 	}
+	if (b->redis->refusing_since_ms != 0 && !b->raw &&
+	    hbt_text_stores(b->text))
+		redis_note_written(b->redis);
 	if (b->loose)
 		note_no_multi(b->redis);
 	finish(b, true);

@@ -92,9 +92,10 @@ static void memory(struct notes *notes, const char *info)
 	if (max > 0 && used >= max / 10 * 9)
 		doctor_note(notes, HBT_FINDING_HINT,
 		            "redis-cli CONFIG SET maxmemory …",
-		            "%lld of %lld MiB of memory are used: when it is "
-		            "full, requests are refused",
-		            used >> 20, max >> 20);
+		            "90 %% of its memory or more are used (maxmemory "
+		            "is %lld MiB): when it is full, requests are "
+		            "refused",
+		            max >> 20);
 }
 
 /* By design what is in it is lost as a whole, or not at all. */

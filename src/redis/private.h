@@ -90,6 +90,8 @@ struct hbt_redis {
 	uint64_t outages, reconnects;
 	uint64_t bytes_in, bytes_out;
 	struct halibut_error last_error;
+	int64_t refusing_since_ms; /* 0: it takes what is written */
+	struct halibut_error refusal;
 	LIST_HEAD(, doctor) doctors; /* at work */
 	int depth;     /* of our own callbacks */
 	bool freed;
@@ -101,6 +103,10 @@ bool redis_leave(struct hbt_redis *r);
 
 /* NULL while not up. */
 struct hbt_link *redis_commands_link(const struct hbt_redis *r);
+
+/* A command that writes was refused for want of room, or executed. */
+void redis_note_refused(struct hbt_redis *r, const struct halibut_error *why);
+void redis_note_written(struct hbt_redis *r);
 
 /* How many commands it has; batch.c. */
 unsigned hbt_batch_commands(const struct hbt_redis_batch *b);

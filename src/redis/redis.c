@@ -31,6 +31,7 @@ static void dispose(struct hbt_redis *r)
 		SSL_CTX_free(r->tls);
 	hbt_redis_options_fini(&r->options);
 	halibut_error_clear(&r->last_error);
+	halibut_error_clear(&r->refusal);
 	free(r);
 }
 
@@ -122,6 +123,36 @@ static void note_failed(struct hbt_redis *r, const struct halibut_error *why)
 {
 	hbt_error_copy(&r->last_error, why);
 	log_outage(r, why);
+}
+
+/* ---- It is there, and takes nothing new ---- */
+
+void redis_note_refused(struct hbt_redis *r, const struct halibut_error *why)
+{
+	hbt_error_copy(&r->refusal, why);
+	if (r->refusing_since_ms != 0)
+		return;
+	r->refusing_since_ms = hbt_now_ms();
+	log_event(HBT_LOG_WARNING,
+	          LOG_ABOUT(.event = "redis_refuses_writes",
+	                    .reason = why->message),
+	          "redis: it stores nothing new, and requests that need it "
+	          "fail: %s",
+	          why->message);
+}
+
+void redis_note_written(struct hbt_redis *r)
+{
+	int64_t ms;
+
+	if (r->refusing_since_ms == 0)
+		return;
+	ms = hbt_now_ms() - r->refusing_since_ms;
+	r->refusing_since_ms = 0;
+	halibut_error_clear(&r->refusal);
+	log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "redis_takes_writes"),
+	          "redis: it stores what comes again, after %lld.%lld s",
+	          (long long)ms / 1000, (long long)ms % 1000 / 100);
 }
 
 /* ---- The connection for commands ---- */
@@ -376,6 +407,8 @@ void hbt_redis_state(const struct hbt_redis *r, struct hbt_redis_state *out)
 		.subscriber_up = subscriber_is_up(r),
 		.up_since_ms = r->up_since_ms,
 		.down_since_ms = r->down_since_ms,
+		.was_up = r->was_up,
+		.refusing_since_ms = r->refusing_since_ms,
 		.outages = r->outages,
 		.reconnects = r->reconnects,
 		.commands = q->commands,
@@ -392,4 +425,7 @@ void hbt_redis_state(const struct hbt_redis *r, struct hbt_redis_state *out)
 	if (r->last_error.message != NULL)
 		snprintf(out->last_error, sizeof(out->last_error), "%s",
 		         r->last_error.message);
+	if (r->refusal.message != NULL)
+		snprintf(out->refusal, sizeof(out->refusal), "%s",
+		         r->refusal.message);
 }

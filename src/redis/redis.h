@@ -23,7 +23,7 @@ struct hbt_redis_listener;
 /*
  * options is copied. Connecting begins at once, in the background, and never
  * ends: no server is no error here. The operator's Redis server is down or
- * wrong: one log line when an outage begins, one when it ends.
+ * wrong, or refuses to write: one log line when that begins, one when it ends.
  */
 int hbt_redis_new(struct hbt_redis **out, struct event_base *base,
                   struct evdns_base *dns,
@@ -132,6 +132,10 @@ struct hbt_redis_state {
 	char last_error[512];   /* "" when there was none */
 	int64_t up_since_ms;    /* hbt_now_ms(); 0: not up */
 	int64_t down_since_ms;  /* 0: up */
+	bool was_up;            /* once at least since hbt_redis_new() */
+	/* It is there, but takes nothing new: full, for instance. 0: it does. */
+	int64_t refusing_since_ms;
+	char refusal[512];      /* what it said, and what mends it; or "" */
 	uint64_t outages, reconnects;
 	uint64_t commands, failures, retries;
 	uint64_t bytes_out, bytes_in;

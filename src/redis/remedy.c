@@ -54,6 +54,13 @@ const char *hbt_redis_remedy(const char *reply)
 	return "";
 }
 
+bool hbt_redis_is_refused_write(const char *reply)
+{
+	return strncmp(reply, "OOM", 3) == 0 ||
+	       strncmp(reply, "MISCONF", 7) == 0 ||
+	       strncmp(reply, "NOREPLICAS", 10) == 0;
+}
+
 bool hbt_redis_is_wrong_server(const char *reply)
 {
 	return strncmp(reply, "READONLY", 8) == 0 ||

@@ -7,6 +7,10 @@
 /* "; …" to put behind the text of an error reply, or "". Static. */
 const char *hbt_redis_remedy(const char *reply);
 
+/* The server takes nothing new, whatever it is: no memory, no disk, too few
+ * replicas. */
+bool hbt_redis_is_refused_write(const char *reply);
+
 /* The server is no primary (any more): look for another. */
 bool hbt_redis_is_wrong_server(const char *reply);
 

@@ -206,6 +206,51 @@ bool hbt_text_write(struct hbt_text *t, struct evbuffer *out)
 	return false;
 }
 
+/* "*3\r\n" or "$12\r\n": the figure; *p is behind it. */
+static long header(const char **p)
+{
+	long n = strtol(*p + 1, NULL, 10);
+
+	*p = strchr(*p, '\n') + 1;
+	return n;
+}
+
+bool hbt_text_command(const struct hbt_text *t, size_t *at, const char **name,
+                      size_t *len)
+{
+	const char *p = t->bytes + *at;
+	long args, n;
+
+	if (*at >= t->len)
+		return false;
+	args = header(&p);
+	for (long i = 0; i < args; i++) {
+		n = header(&p);
+		if (i == 0) {
+			*name = p;
+			*len = (size_t)n;
+		}
+		p += n + 2;
+	}
+	*at = (size_t)(p - t->bytes);
+	return true;
+}
+
+bool hbt_text_stores(const struct hbt_text *t)
+{
+	static const char *const names[] = {"SET", "HMSET", "HSET", "RPUSH",
+	                                    "ZADD"};
+	const char *name;
+	size_t at = 0, len;
+
+	while (hbt_text_command(t, &at, &name, &len))
+		for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+			if (len == strlen(names[i]) &&
+			    memcmp(name, names[i], len) == 0)
+				return true;
+	return false;
+}
+
 void hbt_text_unref(struct hbt_text **t)
 {
 	if (*t != NULL && --(*t)->refs == 0)

@@ -32,6 +32,13 @@ int hbt_text_add(struct hbt_text **t, const char *format, ...);
  * False when memory is short. */
 bool hbt_text_write(struct hbt_text *t, struct evbuffer *out);
 
+/* The name of the command at *at, which becomes where the next one begins;
+ * 0 is the first. False: there is none. */
+bool hbt_text_command(const struct hbt_text *t, size_t *at, const char **name,
+                      size_t *len);
+/* Has it a command that Redis refuses when it is full? */
+bool hbt_text_stores(const struct hbt_text *t);
+
 void hbt_text_unref(struct hbt_text **t);
 
 #endif

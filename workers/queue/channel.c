@@ -98,7 +98,8 @@ static void on_queue_settings(struct worker *w, struct hbt_rd *r)
 		rc = backend_start(w, &err);
 	if (rc == HALIBUT_OK && (rc = nodes_start(w)) == HALIBUT_OK &&
 	    (rc = lengths_start(w)) == HALIBUT_OK &&
-	    (rc = examine_start(w)) == HALIBUT_OK)
+	    (rc = examine_start(w)) == HALIBUT_OK &&
+	    (rc = room_start(w)) == HALIBUT_OK)
 		rc = state_start(w);
 	if (rc != HALIBUT_OK) {
 		log_error("the section redis cannot be applied: %s",
@@ -271,6 +272,7 @@ void worker_fini(struct worker *w)
 	collect_free(w);
 	backend_free(w);
 	examine_free(w);
+	room_free(w);
 	lengths_free(w);
 	nodes_free(w);
 	hbt_spool_accounts_free(&w->spools);

@@ -1,21 +1,26 @@
 /*
  * Is this Redis server fit for the queue? Asked whenever there is another
- * connection to it, which may lead to another server; what is found is logged
- * when it is news, and part of the status.
+ * connection to it, which may lead to another server, and, while something is
+ * wrong, now and then, so that it does not look wrong when it was mended. What
+ * is found is logged when it is news, and part of the status.
  */
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/timespan.h"
 #include "redis/doctor.h"
 #include "worker.h"
 
 #define EXAMINATION_MS 15000
 #define TICK_S 1
+#define AGAIN_MS (5 * 60 * 1000) /* 27 commands, or a few more */
 
 struct examiner {
 	struct worker *w;
 	struct event *timer;
 	bool up, running;
+	bool refusing; /* as the tick last saw Redis */
+	int64_t ended_ms;
 	uint64_t reconnects; /* at the last examination */
 	json_t *findings; /* of the last one */
 	json_t *now;      /* of the one that is running */
@@ -70,6 +75,7 @@ static void on_done(void *arg, bool usable)
 	struct examiner *x = arg;
 
 	x->running = false;
+	x->ended_ms = hbt_now_ms();
 	if (usable && json_array_size(x->now) == 0 &&
 	    json_array_size(x->findings) > 0)
 		log_event(HBT_LOG_INFO, LOG_ABOUT(.event = "redis_fit"),
@@ -77,6 +83,17 @@ static void on_done(void *arg, bool usable)
 	json_decref(x->findings);
 	x->findings = x->now;
 	x->now = NULL;
+}
+
+static bool is_due(struct examiner *x, const struct hbt_redis_state *s)
+{
+	bool wrong = json_array_size(x->findings) > 0;
+	bool has_room = x->refusing && s->refusing_since_ms == 0;
+
+	x->refusing = s->refusing_since_ms != 0;
+	return !x->up || x->reconnects != s->reconnects ||
+	       (wrong &&
+	        (has_room || hbt_now_ms() - x->ended_ms >= AGAIN_MS));
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -87,8 +104,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	hbt_redis_state(x->w->setup->redis, &s);
-	if (!s.commands_up || x->running ||
-	    (x->up && x->reconnects == s.reconnects))
+	if (!s.commands_up || x->running || !is_due(x, &s))
 		return;
 	if ((x->now = json_array()) == NULL)
 		return;
@@ -128,6 +144,11 @@ void examine_free(struct worker *w)
 	if (x->timer != NULL)
 		event_free(x->timer);
 	free(x);
+}
+
+void examine_again(struct worker *w)
+{
+	w->examiner->up = false;
 }
 
 json_t *examine_findings(const struct worker *w)

@@ -18,6 +18,9 @@
 
 #define TICK_S 1
 #define RENEWAL_S 15
+/* While Redis stores nothing new: by these it is noticed at rest, and that it
+ * does again. */
+#define REFUSED_S 5
 #define LOOK_S 10 /* 2 + n commands */
 #define EXPIRY_S 45
 #define INDEX_EXPIRY_S 3600
@@ -45,7 +48,7 @@ static int64_t wall_ms(void)
 
 static void note(struct nodes *n, const struct halibut_error *err)
 {
-	if (strstr(err->message, "NOPERM") == NULL) {
+	if (n->refused || strstr(err->message, "NOPERM") == NULL) {
 		log_debug("redis: nodes: %s", err->message);
 		return;
 	}
@@ -90,6 +93,13 @@ static void on_renewed(void *arg, redisReply **replies, size_t n,
 		note(nodes, err);
 }
 
+static void add_to_index(const struct nodes *n, struct hbt_redis_batch *b)
+{
+	hbt_redis_batch_add(b, "ZADD %s %lld %s", n->index_key,
+	                    (long long)wall_ms(), n->w->queue.node_id);
+	hbt_redis_batch_add(b, "EXPIRE %s %d", n->index_key, INDEX_EXPIRY_S);
+}
+
 static void renew(struct nodes *n)
 {
 	struct hbt_redis_batch *b = hbt_redis_batch_new(n->w->setup->redis);
@@ -98,9 +108,8 @@ static void renew(struct nodes *n)
 		return;
 	hbt_redis_batch_add(b, "SET %s %s EX %d", n->own, n->description,
 	                    EXPIRY_S);
-	hbt_redis_batch_add(b, "ZADD %s %lld %s", n->index_key,
-	                    (long long)wall_ms(), n->w->queue.node_id);
-	hbt_redis_batch_add(b, "EXPIRE %s %d", n->index_key, INDEX_EXPIRY_S);
+	if (!n->refused) /* alone it tells whether Redis stores anything */
+		add_to_index(n, b);
 	n->renewal = b;
 	hbt_redis_batch_send(b, 0, on_renewed, n);
 }
@@ -258,6 +267,11 @@ static void look(struct nodes *n)
 
 /* ---- ---- */
 
+static unsigned renewal_s(const struct hbt_redis_state *s)
+{
+	return s->refusing_since_ms != 0 ? REFUSED_S : RENEWAL_S;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct nodes *n = arg;
@@ -269,12 +283,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (!n->up)
 		n->tick = 0, n->refused = false;
 	n->up = s.commands_up;
-	if (!n->up || n->refused)
+	if (!n->up)
 		return;
-	if (n->tick % RENEWAL_S == 0 && n->renewal == NULL)
+	if (n->tick % renewal_s(&s) == 0 && n->renewal == NULL)
 		renew(n);
 	/* Soon after the first renewal, too: nodes often start together. */
-	if ((n->tick == 1 || n->tick == 3 || n->tick % LOOK_S == 0) &&
+	if (!n->refused &&
+	    (n->tick == 1 || n->tick == 3 || n->tick % LOOK_S == 0) &&
 	    n->index == NULL && n->look == NULL)
 		look(n);
 	n->tick++;

@@ -18,6 +18,13 @@ static void set_text(json_t *o, const char *name, const char *value)
 	json_object_set_new(o, name, json_string(value));
 }
 
+static void set_text_or_null(json_t *o, const char *name, const char *value)
+{
+	json_object_set_new(o, name,
+	                    value[0] != '\0' ? json_string(value)
+	                                     : json_null());
+}
+
 static uint64_t seconds_since(int64_t ms)
 {
 	return ms > 0 ? (uint64_t)(hbt_now_ms() - ms) / 1000 : 0;
@@ -33,9 +40,16 @@ static void add_redis(const struct worker *w, json_t *o)
 	set_text(o, "streams", w->queue.streams);
 	json_object_set_new(o, "reachable",
 	                    json_boolean(s.commands_up && s.subscriber_up));
+	json_object_set_new(o, "ever_reachable", json_boolean(s.was_up));
 	set_int(o, "up_s", seconds_since(s.up_since_ms));
 	set_int(o, "down_s", seconds_since(s.down_since_ms));
-	set_int(o, "latency_us", s.latency_us);
+	json_object_set_new(o, "writable",
+	                    json_boolean(s.refusing_since_ms == 0));
+	set_int(o, "refusing_s", seconds_since(s.refusing_since_ms));
+	set_text_or_null(o, "refusal", s.refusal);
+	json_object_set_new(o, "latency_us",
+	                    s.latency_us > 0 ? json_integer(s.latency_us)
+	                                     : json_null());
 	set_int(o, "outages", s.outages);
 	set_int(o, "reconnects", s.reconnects);
 	set_int(o, "commands", s.commands);
@@ -44,9 +58,8 @@ static void add_redis(const struct worker *w, json_t *o)
 	set_int(o, "bytes_in", s.bytes_in);
 	set_int(o, "bytes_out", s.bytes_out);
 	set_int(o, "channels", s.channels);
-	json_object_set_new(o, "last_error",
-	                    s.last_error[0] != '\0' ? json_string(s.last_error)
-	                                            : json_null());
+	set_text_or_null(o, "last_error", s.last_error);
+	room_describe(w, o);
 }
 
 static void add_node(const struct worker *w, json_t *o)

@@ -11,6 +11,7 @@
  *   nodes.c     which nodes there are
  *   lengths.c   how much waits, pushed by whichever node
  *   examine.c   whether the Redis server is fit for it
+ *   room.c      how much of its memory is used
  *   state.c     what the status shows of all that
  */
 #ifndef HBT_WORKER_QUEUE_H
@@ -59,6 +60,7 @@ struct worker {
 	struct nodes *nodes;     /* nodes.c */
 	struct lengths *lengths; /* lengths.c */
 	struct examiner *examiner; /* examine.c */
+	struct room *room;         /* room.c */
 	bool leaving; /* it is looked at soon whether we can */
 	bool signed_off;
 	struct hbt_redis_batch *drain; /* enqueue.c: asks what is collected */
@@ -136,6 +138,13 @@ json_t *lengths_list(const struct worker *w);
 int examine_start(struct worker *w);
 void examine_free(struct worker *w); /* after backend_free() */
 json_t *examine_findings(const struct worker *w); /* a copy */
+/* Soon: something has changed there. */
+void examine_again(struct worker *w);
+
+/* room.c */
+int room_start(struct worker *w);
+void room_free(struct worker *w); /* after backend_free() */
+void room_describe(const struct worker *w, json_t *o);
 
 /* state.c */
 int state_start(struct worker *w);

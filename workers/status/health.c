@@ -82,17 +82,21 @@ static void check_redis(json_t *doc, const struct request *rq, json_t *node,
 	const json_t *redis = json_object_get(node, "redis");
 	json_int_t down_s =
 		json_integer_value(json_object_get(redis, "down_s"));
+	json_int_t refusing_s =
+		json_integer_value(json_object_get(redis, "refusing_s"));
+	json_int_t grace_ms = (json_int_t)rq->w->status.redis_grace_ms;
+
+	const char *wrong = NULL;
 
 	if (!json_is_object(redis))
 		return; /* this node needs none */
-	add_check(doc, "redis",
-	          json_is_false(json_object_get(redis, "reachable")) &&
-	                          down_s * 1000 >
-	                                  (json_int_t)rq->w->status
-	                                          .redis_grace_ms
-	                  ? "Redis is not reachable; /redisz says why"
-	                  : NULL,
-	          ok);
+	if (json_is_false(json_object_get(redis, "reachable")) &&
+	    down_s * 1000 > grace_ms)
+		wrong = "Redis is not reachable; /redisz says why";
+	else if (json_is_false(json_object_get(redis, "writable")) &&
+	         refusing_s * 1000 > grace_ms)
+		wrong = "Redis stores nothing new; /redisz says why";
+	add_check(doc, "redis", wrong, ok);
 }
 
 static void check_readiness(json_t *doc, const struct request *rq,

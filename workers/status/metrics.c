@@ -245,6 +245,10 @@ struct redis_metric {
 };
 
 static const struct redis_metric redis_metrics[] = {
+	{"redis_memory_bytes", "memory_bytes", "bytes",
+         "Memory that Redis uses.", false, 1},
+	{"redis_memory_max_bytes", "memory_max_bytes", "bytes",
+         "Memory that Redis may use: its maxmemory.", false, 1},
 	{"redis_latency_seconds", "latency_us", "seconds",
          "How long Redis took for the last commands.", false, 1e-6},
 	{"redis_outages", "outages", "", "Times that Redis was gone.", true, 1},
@@ -273,12 +277,18 @@ static void put_redis(struct page *p)
 	put_simple(p, "redis_up", false, "",
 	           "1 while both connections to Redis are up.",
 	           json_is_true(json_object_get(redis, "reachable")));
+	if (json_is_boolean(json_object_get(redis, "writable")))
+		put_simple(p, "redis_writable", false, "",
+		           "0 while Redis stores nothing new: it is full, for "
+		           "instance.",
+		           json_is_true(json_object_get(redis, "writable")));
 	for (size_t i = 0;
 	     i < sizeof(redis_metrics) / sizeof(*redis_metrics); i++) {
 		const struct redis_metric *m = &redis_metrics[i];
 
-		put_simple(p, m->name, m->counter, m->unit, m->help,
-		           (double)int_of(redis, m->member) * m->scale);
+		if (json_is_integer(json_object_get(redis, m->member)))
+			put_simple(p, m->name, m->counter, m->unit, m->help,
+			           (double)int_of(redis, m->member) * m->scale);
 	}
 }
 

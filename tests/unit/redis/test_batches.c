@@ -154,7 +154,7 @@ static void what_is_refused_is_tried_again_a_second_later(void **state)
 	assert_int_equal(s.failures, 7);
 	assert_int_equal(s.retries, 7);
 	assert_int_equal(s.outages, 0);
-	assert_int_equal(h.warnings, 0);
+	assert_int_equal(h.warnings, 1); /* of those that stand for no room */
 }
 
 static void readonly_and_masterdown_mean_another_connection(void **state)
@@ -303,6 +303,65 @@ static void the_window_ends_with_the_last_failure_and_its_remedy(void **state)
 	assert_int_equal(fake_count(&f, "GET once\n"), 1);
 	assert_int_equal(fake_count(&f, "GET longer\n"), 3);
 	assert_non_null(strstr(longer.text, "Tried for 2 s. "));
+}
+
+/* What is written is refused; what is read is not. */
+static const char *no_room;
+
+static void full(struct fake_conn *c, const char *line)
+{
+	if (strncmp(line, "GET", 3) != 0 && no_room != NULL)
+		fake_say(c, "-%s\r\n", no_room);
+	else
+		fake_say(c, "+OK\r\n");
+}
+
+static void send_one(const char *command)
+{
+	struct outcome out = {0};
+
+	harness_send(&out, 0, "%s", command);
+	AWAIT(out.done);
+}
+
+static void a_server_that_stores_nothing_is_one_line_until_it_does(void **state)
+{
+	static const char *const replies[] = {
+		"OOM command not allowed when used memory > 'maxmemory'.",
+		"MISCONF Redis is configured to save RDB snapshots, but it is "
+		"currently unable to persist to disk",
+		"NOREPLICAS Not enough good replicas to write.",
+	};
+	struct hbt_redis_state s;
+
+	(void)state;
+	f.answer = full;
+	start();
+	for (size_t i = 0; i < sizeof(replies) / sizeof(*replies); i++) {
+		h.warnings = h.infos = 0;
+		no_room = replies[i];
+		send_one("SET");
+		send_one("HMSET");
+		send_one("GET"); /* says nothing about room */
+		hbt_redis_state(h.redis, &s);
+		assert_int_not_equal(s.refusing_since_ms, 0);
+		assert_non_null(strstr(s.refusal, "HMSET at Redis"));
+		assert_int_equal(h.warnings, 1);
+		assert_non_null(strstr(h.warning, "SET at Redis"));
+		assert_null(strstr(h.warning, ".;"));
+		assert_int_equal(h.infos, 0);
+		no_room = NULL;
+		send_one("GET");
+		hbt_redis_state(h.redis, &s);
+		assert_int_not_equal(s.refusing_since_ms, 0);
+		send_one("RPUSH");
+		hbt_redis_state(h.redis, &s);
+		assert_int_equal(s.refusing_since_ms, 0);
+		assert_string_equal(s.refusal, "");
+		assert_int_equal(h.warnings, 1);
+		assert_int_equal(h.infos, 1);
+		assert_non_null(strstr(h.info, "it stores what comes again"));
+	}
 }
 
 static void away(void)
@@ -591,6 +650,7 @@ int main(void)
 		TEST(a_byte_at_a_time_is_understood),
 		TEST(what_is_refused_is_tried_again_a_second_later),
 		TEST(readonly_and_masterdown_mean_another_connection),
+		TEST(a_server_that_stores_nothing_is_one_line_until_it_does),
 		TEST(the_window_ends_with_the_last_failure_and_its_remedy),
 		TEST(the_window_also_ends_while_the_server_is_away),
 		TEST(what_waits_goes_out_when_the_server_is_back),

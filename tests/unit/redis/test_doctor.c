@@ -100,7 +100,7 @@ static void eviction_and_full_memory_are_hints_with_their_command(void **state)
 	ask("CONFIG SET maxmemory-policy noeviction");
 	says("hint", "maxmemory-policy is allkeys-lru");
 	says("hint", "redis-cli CONFIG SET maxmemory-policy noeviction");
-	says("hint", "of 1 MiB of memory are used");
+	says("hint", "90 % of its memory or more are used (maxmemory is 1 MiB)");
 	/* Now it refuses to write. */
 	examine_within(20000);
 	ask("CONFIG SET maxmemory 0");

@@ -50,6 +50,32 @@ static void formats_are_those_of_hiredis(void **state)
 	same_bytes("SET %s 12345678901", "k");
 }
 
+static void each_command_has_a_name(void **state)
+{
+	static const char value[] = "\r\n*1\r\n$3\r\nSET";
+	const char *const names[] = {"GET", "HGET", "PUBLISH"};
+	struct hbt_text *t = NULL;
+	const char *name;
+	size_t at = 0, len, n = 0;
+
+	(void)state;
+	hbt_text_add(&t, "GET %b", value, sizeof(value) - 1);
+	hbt_text_add(&t, "HGET a %s", "");
+	hbt_text_add(&t, "PUBLISH c %b", value, sizeof(value) - 1);
+	for (; hbt_text_command(t, &at, &name, &len); n++) {
+		assert_int_equal(len, strlen(names[n]));
+		assert_memory_equal(name, names[n], len);
+	}
+	assert_int_equal(n, 3);
+	assert_int_equal(at, t->len);
+	assert_false(hbt_text_stores(t));
+	hbt_text_add(&t, "EXPIRE a 1");
+	assert_false(hbt_text_stores(t));
+	hbt_text_add(&t, "HMSET a b c");
+	assert_true(hbt_text_stores(t));
+	hbt_text_unref(&t);
+}
+
 static void a_bad_format_leaves_the_text_as_it_was(void **state)
 {
 	struct hbt_text *t = NULL;
@@ -99,6 +125,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(formats_are_those_of_hiredis),
+		cmocka_unit_test(each_command_has_a_name),
 		cmocka_unit_test(a_bad_format_leaves_the_text_as_it_was),
 		cmocka_unit_test(values_that_redis_refuses_are_refused_here),
 		cmocka_unit_test(long_texts_are_written_without_a_copy),
