@@ -17,6 +17,8 @@ static const char help[] =
 	"URL is https://HOST:PORT (a service that listens, or a server that can\n"
 	"be polled), or poll://NAME (a service that polls the gateway at the\n"
 	"control socket: what that knows of it, and who was refused lately).\n"
+	"For https:// the gateway, if one runs, says how it would dial it: what\n"
+	"its route, proxy and thumbprint are, and in which line.\n"
 	"  --thumbprint T        what its certificate must have\n"
 	"  --cert FILE           our certificate and key, PEM or PKCS#12, to see\n"
 	"                        whether it trusts us: e.g. the gateway's own\n"
@@ -118,8 +120,10 @@ static int read_options(struct request *q, int argc, char **argv)
 
 static int ping(struct hbt_ctl_ping *p, struct halibut_error *err)
 {
-	if (strncmp(p->url, "https://", 8) == 0)
+	if (strncmp(p->url, "https://", 8) == 0) {
+		hbt_ctl_ping_where(p);
 		return hbt_ctl_ping_dial(p, err);
+	}
 	if (strncmp(p->url, "poll://", 7) == 0 ||
 	    strncmp(p->url, "queue://", 8) == 0)
 		return hbt_ctl_ping_poll(p, err);

@@ -43,6 +43,8 @@ void hbt_ctl_ping_fini(struct hbt_ctl_ping *p)
 		free(p->steps[i].remedy);
 	}
 	p->n = 0;
+	free(p->configured);
+	free(p->against);
 	json_decref(p->facts);
 	p->facts = NULL;
 }

@@ -26,20 +26,28 @@ struct hbt_ctl_step {
 
 struct hbt_ctl_ping {
 	const char *url;
-	const char *thumbprint; /* expected, 40 digits; NULL: not given */
+	/* Expected: 40 digits, or several with commas; NULL: it is not known. */
+	const char *thumbprint;
 	const char *certificate, *password_file; /* who we are; NULL: nobody */
 	const char *connect, *proxy;             /* HOST:PORT; NULL: none */
 	const char *proxy_user, *proxy_password_file;
-	const char *socket; /* of the gateway, for poll:// and queue:// */
+	const char *socket; /* of the gateway */
 	int64_t timeout_ms; /* for each step that waits for somebody */
 
 	struct hbt_ctl_step steps[HBT_CTL_STEPS];
 	size_t n;
+	/* By hbt_ctl_ping_where(), into facts or malloced. */
+	const char *target; /* dialled instead of url; NULL: not */
+	char *configured, *against; /* its thumbprint, and where it stands */
+
 	json_t *facts;  /* an object: what was found, for --json */
 	int exit_code;  /* by the step that failed */
 	bool no_gateway; /* to ask */
 };
 
+/* Asks the gateway, if one answers, how it would dial the URL, which is then
+ * done likewise, but for what was given already. */
+void hbt_ctl_ping_where(struct hbt_ctl_ping *p);
 /* A listening service, or a server that can be polled: dials it. HALIBUT_OK
  * when there are verdicts, or a mistake in what was asked for. */
 int hbt_ctl_ping_dial(struct hbt_ctl_ping *p, struct halibut_error *err);

@@ -128,29 +128,44 @@ static void on_step(void *arg, enum hbt_conn_step step, const char *address,
 
 /* ---- The certificate ---- */
 
+static void fail_certificate(struct hbt_ctl_ping *p, const char *text,
+                             bool foreign)
+{
+	const char *against = p->against;
+	char remedy[1536];
+
+	if (foreign)
+		snprintf(remedy, sizeof(remedy),
+		         "It was issued by somebody, while those of Halibut "
+		         "are self-signed: a proxy that inspects TLS may stand "
+		         "between. Exempt this host there");
+	else
+		snprintf(remedy, sizeof(remedy),
+		         "Compare it with what the machine itself says "
+		         "(Tentacle show-thumbprint). If it was made anew, "
+		         "change it %s%s; if it is not the machine's, somebody "
+		         "stands between",
+		         against != NULL ? "in " : "where it is configured",
+		         against != NULL ? against : "");
+	hbt_ctl_ping_step(p, "certificate", HBT_VERDICT_FAILED, HBT_EXIT_TRUST,
+	                  -1, remedy, "%s, but %s is expected%s%s", text,
+	                  p->thumbprint, against != NULL ? " by " : "",
+	                  against != NULL ? against : "");
+}
+
 static void judge_certificate(struct dialling *d,
                               const struct hbt_ctl_cert_facts *f)
 {
 	const char *expected = d->p->thumbprint;
 	const char *name = "certificate";
-	bool foreign = strcmp(f->subject, f->issuer) != 0;
+	const char *against = d->p->against;
 	char text[512];
 
 	snprintf(text, sizeof(text), "%s, %.100s, %s, valid until %s",
 	         f->thumbprint, f->subject, f->key, f->not_after);
-	if (expected != NULL && strcmp(expected, f->thumbprint) != 0)
-		hbt_ctl_ping_step(
-			d->p, name, HBT_VERDICT_FAILED, HBT_EXIT_TRUST, -1,
-			foreign ? "It was issued by somebody, while those of "
-				  "Halibut are self-signed: a proxy that "
-				  "inspects TLS may stand between. Exempt "
-				  "this host there"
-				: "Compare it with what the machine itself "
-				  "says (Tentacle show-thumbprint). If it was "
-				  "made anew, change it where it is "
-				  "configured; if it is not the machine's, "
-				  "somebody stands between",
-			"%s, but %s is expected", text, expected);
+	if (expected != NULL &&
+	    !hbt_thumbprints_have(expected, f->thumbprint))
+		fail_certificate(d->p, text, strcmp(f->subject, f->issuer) != 0);
 	else if (f->days_left < 0)
 		hbt_ctl_ping_step(d->p, name, HBT_VERDICT_NOTE, 0, -1,
 		                  "Halibut compares thumbprints and does not "
@@ -171,7 +186,8 @@ static void judge_certificate(struct dialling *d,
 		                  "%s", text);
 	else
 		hbt_ctl_ping_step(d->p, name, HBT_VERDICT_OK, 0, -1, NULL,
-		                  "%s, as expected", text);
+		                  "%s, as %s", text,
+		                  against != NULL ? against : "expected");
 }
 
 static bool look_at_certificate(struct dialling *d)
@@ -438,7 +454,8 @@ static int make_endpoint(struct dialling *d, struct halibut_error *err)
 {
 	struct hbt_endpoint *e = &d->endpoint;
 	struct hbt_ctl_ping *p = d->p;
-	int rc = hbt_endpoint_init(e, p->url, NULL, &d->limits, err);
+	int rc = hbt_endpoint_init(e, p->target != NULL ? p->target : p->url,
+	                           NULL, &d->limits, err);
 
 	if (rc == 0)
 		rc = parse_pair("--proxy", p->proxy, &e->proxy_host,
@@ -495,12 +512,13 @@ static void skip_rest(struct hbt_ctl_ping *p)
 {
 	static const char *const names[] = {"name", "tcp", "proxy", "tls",
 	                                    "certificate", "identification"};
-	const char *last = p->steps[p->n - 1].name;
+	const size_t n_names = sizeof(names) / sizeof(names[0]);
+	const char *last = p->n > 0 ? p->steps[p->n - 1].name : "";
 	size_t i = 0;
 
-	while (strcmp(names[i], last) != 0)
+	while (i < n_names && strcmp(names[i], last) != 0)
 		i++;
-	for (i++; i < sizeof(names) / sizeof(names[0]); i++)
+	for (i++; i < n_names; i++)
 		if (strcmp(names[i], "proxy") != 0 || p->proxy != NULL)
 			hbt_ctl_ping_step(p, names[i], HBT_VERDICT_SKIPPED, 0,
 			                  -1, NULL, "not tried");

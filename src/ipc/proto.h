@@ -153,6 +153,10 @@ enum hbt_ipc_type {
 	HBT_IPC_LEAVE,
 	/* Master -> connection worker. id: it can, now. */
 	HBT_IPC_MAY_LEAVE,
+
+	/* halibutctl -> master: str URL -> CONFIG_DOC with the id: where it leads,
+	 * str JSON text (master/where.h). */
+	HBT_IPC_WHERE = 160,
 };
 
 #define HBT_IPC_PROTOCOL 1u

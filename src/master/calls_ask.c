@@ -257,6 +257,26 @@ static void log_unroutable(const struct hbt_call *call,
 	            "%s", err->message);
 }
 
+/* No route names the host, and a service of that name is hosted here: right for
+ * a client that knows us by that name, and wrong if a route was forgotten. */
+static void log_by_default(const struct hbt_call *call)
+{
+	const char *url = call->destination;
+	char key[512];
+
+	snprintf(key, sizeof(key), "hosted_by_default %s", url);
+	log_limited(key, HBT_LOG_INFO,
+	            LOG_ABOUT(.event = "hosted_by_default", .peer = call->from,
+	                      .thumbprint = call->from_thumbprint,
+	                      .endpoint = url,
+	                      .remedy = "a route to \"hosted\", or to where it "
+	                                "should lead"),
+	            "%s asked for a service at %s, which no route names: it is "
+	            "run here. If that is right, a route to \"hosted\" says so; "
+	            "if not, add the route that is missing",
+	            call->from != NULL ? call->from : "somebody", url);
+}
+
 /* What the connection worker that asked wants to hear, before the call can
  * end: whose queue, if it goes to one. */
 static void tell_routed(const struct hbt_call *call,
@@ -298,6 +318,8 @@ static void route(struct hbt_call *call, const struct ask *a)
 		halibut_error_clear(&err);
 		return;
 	}
+	if (d.by_default)
+		log_by_default(call);
 	if (a->tell)
 		tell_routed(call, &d);
 	if (d.kind == HBT_ROUTE_DIAL)

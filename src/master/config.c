@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/alike.h"
 #include "base/buf.h"
 #include "master/config_secret.h"
 #include "master/config_text.h"
@@ -18,45 +19,18 @@ static struct {
 	const char *path;
 	struct halibut_error *err;
 	struct hbt_config_open open;
+	struct hbt_config_spans spans;
 	bool failed;
 } loading;
-
-/* Number of edits between two names, for the hint; names are short. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[80], diagonal, above;
-	size_t n = strlen(b);
-
-	if (n >= 80)
-		return n;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 1; a[i - 1] != '\0'; i++) {
-		diagonal = row[0];
-		row[0] = i;
-		for (size_t j = 1; j <= n; j++) {
-			size_t best = diagonal + (a[i - 1] != b[j - 1]);
-
-			above = row[j];
-			if (above + 1 < best)
-				best = above + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			diagonal = above;
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
 
 /* The setting of this section that is most like name, or NULL. */
 static const char *most_alike(const cfg_t *section, const char *name)
 {
 	const char *best = NULL;
-	size_t least = strlen(name) / 3 + 2;
+	size_t least = hbt_edits_of_a_slip(name);
 
 	for (const cfg_opt_t *o = section->opts; o->name != NULL; o++) {
-		size_t d = distance(name, o->name);
+		size_t d = hbt_edits(name, o->name);
 
 		if (d < least) {
 			least = d;
@@ -247,6 +221,11 @@ static void note_file(struct hbt_config *cfg, const char *text)
 		snprintf(cfg->sha256 + 2 * i, 3, "%02x", digest[i]);
 }
 
+int hbt_section_line(const cfg_t *section)
+{
+	return hbt_config_begin(&loading.spans, section->line);
+}
+
 static int parse_text(cfg_t *parser, const char *path, char *text,
                       struct halibut_error *err)
 {
@@ -255,7 +234,8 @@ static int parse_text(cfg_t *parser, const char *path, char *text,
 	loading.path = path;
 	loading.err = err;
 	loading.failed = false;
-	hbt_config_blank_comments(text, &loading.open);
+	hbt_config_spans_fini(&loading.spans);
+	hbt_config_blank_comments(text, &loading.open, &loading.spans);
 	rc = cfg_parse_buf(parser, text);
 	if (!loading.failed && loading.open.line > 0)
 		set_open();
@@ -354,6 +334,7 @@ out:
 		explicit_bzero(text, strlen(text));
 	free(text);
 	cfg_free(parser);
+	hbt_config_spans_fini(&loading.spans);
 	hbt_config_free(&cfg);
 	return rc;
 }

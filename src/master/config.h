@@ -34,6 +34,7 @@ struct hbt_route {
 	/* HBT_ROUTE_DIAL. url is NULL: it comes from target. */
 	struct hbt_endpoint_fields endpoint;
 	int line; /* in the file, for messages */
+	int thumbprint_line; /* of the section that has the thumbprint */
 };
 
 /* A further certificate of this node, for peers that know it by that one. */

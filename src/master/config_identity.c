@@ -85,7 +85,7 @@ int hbt_identity_store(struct hbt_config *cfg, cfg_t *sec,
 		return hbt_error_set(err, HALIBUT_ENOMEM, "out of memory");
 	if (one->certificate == NULL)
 		return hbt_error_set(err, HALIBUT_EINVAL,
-		                     "identity \"%s\", which ends here, needs "
+		                     "identity \"%s\" needs "
 		                     "certificate = \"FILE\"",
 		                     one->name);
 	return HALIBUT_OK;

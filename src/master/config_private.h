@@ -72,6 +72,9 @@ int hbt_setting_store(struct hbt_config *cfg, const struct hbt_setting *s,
  */
 int hbt_config_environment(struct hbt_config *cfg, struct halibut_error *err);
 
+/* Where a section begins in the file that is being read. */
+int hbt_section_line(const cfg_t *section);
+
 /* The sections: their options, checked while they are read, and stored. */
 cfg_opt_t *hbt_section_opts(const char *name);
 void hbt_sections_validate(cfg_t *parser);

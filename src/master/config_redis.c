@@ -190,7 +190,7 @@ static int check_together(const struct hbt_config *cfg,
 
 	hbt_redis_settings_fini(&resolved);
 	if (rc != HALIBUT_OK)
-		hbt_error_prefix(err, "redis, which ends here: ");
+		hbt_error_prefix(err, "section redis: ");
 	return rc;
 }
 
@@ -241,7 +241,7 @@ static int missing(const char *what, const char *example,
                    struct halibut_error *err)
 {
 	return hbt_error_set(err, HALIBUT_EINVAL,
-	                     "redis, which ends here, needs %s = \"%s\"", what,
+	                     "section redis needs %s = \"%s\"", what,
 	                     example);
 }
 
@@ -270,7 +270,7 @@ int hbt_redis_store(struct hbt_config *cfg, cfg_t *parsed, int *line,
 	cfg_t *section = n > 0 ? cfg_getnsec(parsed, "redis", n - 1) : NULL;
 	int rc = HALIBUT_OK;
 
-	*line = section != NULL ? section->line : 0;
+	*line = section != NULL ? hbt_section_line(section) : 0;
 	if (n > 1)
 		return hbt_error_set(err, HALIBUT_EINVAL,
 		                     "redis is there twice; a node has one "

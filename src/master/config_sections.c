@@ -292,7 +292,7 @@ static int missing(cfg_t *sec, const char *name, const char *example,
                    struct halibut_error *err)
 {
 	return hbt_error_set(err, HALIBUT_EINVAL,
-	                     "%s \"%s\", which ends here, needs %s = \"%s\"",
+	                     "%s \"%s\" needs %s = \"%s\"",
 	                     cfg_name(sec), cfg_title(sec), name, example);
 }
 
@@ -433,10 +433,10 @@ static int store_all(struct hbt_config *cfg, cfg_t *parsed, const char *name,
 		cfg_t *sec = cfg_getnsec(parsed, name, i);
 		size_t before = cfg->n_routes;
 
-		*line = sec->line;
+		*line = hbt_section_line(sec);
 		rc = store(cfg, sec, err);
 		if (cfg->n_routes > before)
-			cfg->routes[before].line = sec->line;
+			cfg->routes[before].line = *line;
 	}
 	return rc;
 }

@@ -1,4 +1,5 @@
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include "master/config_text.h"
 
@@ -9,7 +10,46 @@ struct scan {
 	int line;
 	int braces[MAX_DEPTH]; /* the lines of those that are open */
 	int depth;
+	struct hbt_config_spans *spans;
 };
+
+static void add_span(struct hbt_config_spans *spans, int begin, int end)
+{
+	size_t cap = spans->cap > 0 ? spans->cap * 2 : 32;
+	struct hbt_config_span *more;
+
+	if (spans->n == spans->cap) {
+		more = reallocarray(spans->v, cap, sizeof(*more));
+		if (more == NULL)
+			return;
+		spans->v = more;
+		spans->cap = cap;
+	}
+	spans->v[spans->n++] = (struct hbt_config_span){begin, end};
+}
+
+void hbt_config_spans_fini(struct hbt_config_spans *spans)
+{
+	free(spans->v);
+	*spans = (struct hbt_config_spans){.v = NULL};
+}
+
+int hbt_config_begin(const struct hbt_config_spans *spans, int end)
+{
+	size_t low = 0, high = spans->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (spans->v[middle].end < end)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < spans->n && spans->v[low].end == end
+	               ? spans->v[low].begin
+	               : end;
+}
 
 static void step(struct scan *s)
 {
@@ -85,8 +125,8 @@ static void count_brace(struct scan *s)
 {
 	if (*s->at == '{' && s->depth++ < MAX_DEPTH)
 		s->braces[s->depth - 1] = s->line;
-	else if (*s->at == '}' && s->depth > 0)
-		s->depth--;
+	else if (*s->at == '}' && s->depth > 0 && --s->depth == 0)
+		add_span(s->spans, s->braces[0], s->line);
 	step(s);
 }
 
@@ -108,9 +148,10 @@ static const char *next(struct scan *s)
 	return NULL;
 }
 
-void hbt_config_blank_comments(char *text, struct hbt_config_open *open)
+void hbt_config_blank_comments(char *text, struct hbt_config_open *open,
+                               struct hbt_config_spans *spans)
 {
-	struct scan s = {.at = text, .line = 1};
+	struct scan s = {.at = text, .line = 1, .spans = spans};
 	int line;
 
 	open->line = 0;

@@ -7,6 +7,7 @@
 #include "master/config_show.h"
 #include "master/logs.h"
 #include "master/master.h"
+#include "master/where.h"
 
 /* What a client may have under way. More it can say, but is not heard. */
 #define MAX_CALLS 256
@@ -113,6 +114,22 @@ bool hbt_orders_busy(void *master, const struct hbt_client *c)
 	       hbt_kicks_of(m->kicks, c) >= MAX_KICKS;
 }
 
+static int where(struct hbt_master *m, struct hbt_client *c,
+                 struct hbt_ipc_msg *msg)
+{
+	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
+	struct hbt_str text = hbt_rd_str(&r);
+	char *url;
+
+	if (hbt_rd_finish(&r) != HALIBUT_OK)
+		return HALIBUT_EPROTO;
+	if ((url = strndup(text.s, text.len)) == NULL)
+		return HALIBUT_ENOMEM;
+	send_document(c, HBT_IPC_CONFIG_DOC, msg->id, hbt_where(m->cfg, url));
+	free(url);
+	return HALIBUT_OK;
+}
+
 int hbt_orders_message(void *master, struct hbt_client *c,
                        struct hbt_ipc_msg *msg)
 {
@@ -125,6 +142,8 @@ int hbt_orders_message(void *master, struct hbt_client *c,
 		send_document(c, HBT_IPC_CONFIG_DOC, msg->id,
 		              hbt_config_show(m->cfg));
 		return HALIBUT_OK;
+	case HBT_IPC_WHERE:
+		return where(m, c, msg);
 	case HBT_IPC_DOCUMENT_ASK:
 		return hbt_documents_ask(m->documents, hbt_dispatch_status(m),
 		                         c, msg);

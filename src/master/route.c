@@ -1,11 +1,13 @@
 #include "master/route.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include "base/uri.h"
 #include "master/config_units.h"
+#include "master/route_names.h"
 
 static int out_of_memory(struct halibut_error *err)
 {
@@ -213,6 +215,7 @@ static int complete(struct hbt_route *r, const struct hbt_route *routes,
 {
 	const struct hbt_route *other;
 
+	r->thumbprint_line = r->line;
 	if (r->kind != HBT_ROUTE_DIAL || r->endpoint.thumbprint != NULL)
 		return HALIBUT_OK;
 	other = described(routes, n, r->target);
@@ -222,6 +225,7 @@ static int complete(struct hbt_route *r, const struct hbt_route *routes,
 		                     "\"THUMBPRINT OF ITS CERTIFICATE\", or a "
 		                     "section endpoint \"%s\" that has one",
 		                     r->pattern, r->target, r->target);
+	r->thumbprint_line = other->line;
 	return copy_fields(&r->endpoint, &other->endpoint) == HALIBUT_OK
 	               ? HALIBUT_OK
 	               : out_of_memory(err);
@@ -260,9 +264,9 @@ static const char *match_label(const struct hbt_route *r, const char *host,
 	return memchr(host, '.', *len) == NULL ? host : NULL;
 }
 
-static const struct hbt_route *find(const struct hbt_config *cfg,
-                                    const struct hbt_uri *uri,
-                                    const char **label, size_t *len)
+const struct hbt_route *hbt_route_find(const struct hbt_config *cfg,
+                                       const struct hbt_uri *uri,
+                                       const char **label, size_t *len)
 {
 	for (size_t i = 0; i < cfg->n_routes; i++) {
 		const struct hbt_route *r = &cfg->routes[i];
@@ -353,6 +357,26 @@ static int follow(const struct hbt_config *cfg, const struct hbt_route *r,
 	return rc;
 }
 
+/* Asked for at the control socket. */
+static int no_such_host(const struct hbt_config *cfg,
+                        const struct hbt_route_query *q,
+                        const struct hbt_uri *uri, struct halibut_error *err)
+{
+	char why[HBT_ROUTE_HINT + 512], hint[HBT_ROUTE_HINT], here[256] = "";
+
+	hbt_route_hint(hint, cfg, uri);
+	if (hosts(cfg, q->service))
+		snprintf(here, sizeof(here),
+		         ". The gateway itself hosts a service of that name: "
+		         "https://localhost/ reaches that");
+	snprintf(why, sizeof(why),
+	         "no route or endpoint names that host%s%s To reach it, add "
+	         "a section endpoint or route to halibutd.conf, or give its "
+	         "thumbprint (--thumbprint)%s",
+	         hint, strchr(hint, '?') != NULL ? "" : ".", here);
+	return no_route(q, why, err);
+}
+
 /* A destination that is neither poll:// nor queue://. */
 static int decide_host(const struct hbt_config *cfg,
                        const struct hbt_route_query *q,
@@ -361,7 +385,7 @@ static int decide_host(const struct hbt_config *cfg,
 {
 	const char *label;
 	size_t len;
-	const struct hbt_route *r = find(cfg, uri, &label, &len);
+	const struct hbt_route *r = hbt_route_find(cfg, uri, &label, &len);
 
 	if (r != NULL)
 		return follow(cfg, r, label, len, q, d, err);
@@ -369,15 +393,14 @@ static int decide_host(const struct hbt_config *cfg,
 	    strcmp(uri->scheme, "https") == 0)
 		return decide_dial(NULL, q->destination, q->expected_thumbprint,
 		                   d, err);
+	d->by_default = cfg->n_routes > 0 &&
+	                !hbt_route_is_own_name(cfg, uri->host);
+	if (q->origin == HBT_ORIGIN_CONTROL && d->by_default)
+		return no_such_host(cfg, q, uri, err);
 	return decide_hosted(cfg, q,
-	                     q->origin == HBT_ORIGIN_CONTROL
-	                             ? "no route or endpoint names that host "
-	                               "and no such service is hosted here; "
-	                               "add a section route or service, or "
-	                               "give the thumbprint of the host"
-	                             : "no route names that host and no such "
-	                               "service is hosted here; add a section "
-	                               "route or service to halibutd.conf",
+	                     "no route names that host and no such service is "
+	                     "hosted here; add a section route or service to "
+	                     "halibutd.conf",
 	                     d, err);
 }
 

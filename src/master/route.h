@@ -3,6 +3,7 @@
 #define HBT_MASTER_ROUTE_H
 
 #include "base/error.h"
+#include "base/uri.h"
 #include "master/config.h"
 
 /*
@@ -33,14 +34,25 @@ struct hbt_route_query {
 	const char *asker;               /* address or name, for messages */
 };
 
+/* The route for a destination that is neither poll:// nor queue://, and what its
+ * star stands for, inside uri; NULL: there is none. */
+const struct hbt_route *hbt_route_find(const struct hbt_config *cfg,
+                                       const struct hbt_uri *uri,
+                                       const char **label, size_t *len);
+
 struct hbt_decision {
 	enum hbt_route_kind kind;
+	bool by_default; /* hosted here, for no route names the host, though
+	                  * there are some, and it is no name of ours */
 	char *uri;                           /* HBT_ROUTE_QUEUE */
 	struct hbt_endpoint_fields endpoint; /* HBT_ROUTE_DIAL */
 };
 
 /*
- * Decides. HALIBUT_ENO_ROUTE with a message that says who asked for what and
+ * Decides. What no route names is hosted here, if the service is: a client may
+ * know the gateway by any name. Not so, where there are routes, for who asks at
+ * the control socket: he has connected to nobody by that name, and would take
+ * the answer of this gateway for that of the host that he mistyped. HALIBUT_ENO_ROUTE with a message that says who asked for what and
  * which setting would make it work; HALIBUT_ENOMEM.
  */
 int hbt_route_decide(const struct hbt_config *cfg,

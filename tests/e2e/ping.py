@@ -141,6 +141,87 @@ def test_the_gateway_itself_can_be_pinged():
     node.stop()
 
 
+def line_of(node, text):
+    """In the configuration, counted from 1."""
+    with open(node.conf) as f:
+        for n, line in enumerate(f, 1):
+            if text in line:
+                return f"line {n} of {node.conf}"
+    raise AssertionError(text)
+
+
+def test_the_gateway_says_what_certificate_a_service_must_have():
+    who = Certificate.get("service").thumbprint
+    other = Certificate.get("stranger").thumbprint
+    url = service().rstrip("/")
+    node = Node(f"""
+endpoint "{url}" {{
+    thumbprint = {{ "{other}", "{who}" }}
+}}
+""")
+    steps, doc = ping("--socket", node.control, url)
+    assert verdicts(steps) == ["ok"] * 4 + ["skipped"], steps
+    assert line_of(node, "endpoint") in steps["certificate"]["text"], steps
+    assert line_of(node, "endpoint") in steps["route"]["text"], steps
+    assert doc["gateway"]["thumbprints"] == [other, who], doc
+    # What is said here counts more.
+    steps, _ = ping("--socket", node.control, "--thumbprint", who, url)
+    assert steps["certificate"]["text"].endswith("as expected"), steps
+    with open(node.conf) as f:
+        text = f.read()
+    with open(node.conf, "w") as f:
+        f.write(text.replace(who, Certificate.get("peer").thumbprint))
+    ctl("reload", "--socket", node.control, check=True)
+    steps, _ = ping("--socket", node.control, url, code=5)
+    assert steps["certificate"]["verdict"] == "failed", steps
+    assert line_of(node, "endpoint") in steps["certificate"]["text"], steps
+    assert line_of(node, "endpoint") in steps["certificate"]["remedy"], steps
+    node.stop()
+
+
+def test_a_route_is_followed_as_the_gateway_follows_it():
+    who = Certificate.get("service").thumbprint
+    proxy = Listener(proxy_that_agrees)
+    url = service().rstrip("/")
+    node = Node(f"""
+endpoint "{url}" {{
+    thumbprint = "{who}"
+    proxy = "{proxy.address()}"
+}}
+route "web1.example.test" {{ to = "{url}" }}
+route "*.poll.example.test" {{ to = "poll://{{label}}/" }}
+route "own.example.test" {{ to = "hosted" }}
+poll "https://server.example.test:10943" {{
+    thumbprint = "{who}"
+    subscription = "poll://me/"
+}}
+service "IEchoService" {{ command = "cat" }}
+""")
+
+    def ask(url, code=3):
+        return ping("--socket", node.control, "--timeout", "2s", url,
+                    code=code)
+
+    steps, doc = ask("https://web1.example.test:7", code=0)
+    assert verdicts(steps) == ["ok"] * 5 + ["skipped"], steps
+    assert line_of(node, "route \"web1") in steps["route"]["text"], steps
+    assert proxy.address() in steps["route"]["text"], steps
+    assert line_of(node, "endpoint") in steps["certificate"]["text"], steps
+    assert doc["gateway"]["to"] == url, doc
+    steps, _ = ask("https://web9.poll.example.test")
+    assert "poll://web9/" in steps["route"]["text"], steps
+    assert "ping poll://web9/" in steps["route"]["remedy"], steps
+    steps, _ = ask("https://own.example.test")
+    assert "own services" in steps["route"]["text"], steps
+    steps, doc = ask("https://server.example.test:10943")
+    assert "the gateway polls" in steps["route"]["text"], steps
+    assert doc["gateway"]["thumbprints"] == [who], doc
+    steps, _ = ask("https://wbe1.example.test")
+    assert steps["route"]["verdict"] == "note", steps
+    assert "did you mean web1.example.test?" in steps["route"]["text"], steps
+    node.stop()
+
+
 def test_nobody_listening_is_a_failure_of_tcp():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))  # bound, so that nobody else gets it

@@ -147,6 +147,42 @@ def a_destination_without_a_route_tells_what_to_do():
     assert "route" in reply["error"]["message"], reply
 
 
+def a_host_that_is_mistyped_is_not_taken_for_the_gateway():
+    node = g.Node(f"""
+service "IEchoService" {{ command = "{sys.executable} {g.ECHO}" }}
+endpoint "https://web1.internal:10933" {{ thumbprint = "{"A" * 40}" }}
+route "*.poll.example.com" {{ to = "poll://{{label}}/" }}
+""")
+
+    def hello(url):
+        return node.call(url, "IEchoService", "SayHello", '"World"')
+
+    for url, hint in (
+            ("https://wbe1.internal:10933",
+             "did you mean https://web1.internal:10933?"),
+            ("https://web1.internal",  # another port
+             "did you mean https://web1.internal:10933?"),
+            ("https://web7.pol.example.com", "did you mean *.poll.example"),
+            ("https://quite-another.example",
+             "named are https://web1.internal:10933, *.poll.example.com")):
+        done = hello(url)
+        assert done.returncode != 0 and b"Hello" not in done.stdout, done
+        said = done.stderr.decode()
+        assert hint in said and "https://localhost/ reaches that" in said, said
+    for url in "https://localhost", "https://127.0.0.1:10943":
+        done = hello(url)
+        assert b"Hello" in done.stdout, (url, done)
+    # A client may know the gateway by any name: it is told in the log, once.
+    client = g.Client(node)
+    for url in ("https://gateway.example/",) * 2 + ("https://localhost/",):
+        reply, _ = client.call(url, "IEchoService", "SayHello", "World")
+        assert "World" in reply["result"], reply
+    lines = [line for line in node.log().splitlines()
+             if '"event":"hosted_by_default"' in line]
+    assert lines and all("gateway.example" in line for line in lines), lines
+    node.stop()
+
+
 def a_request_waits_for_its_service_to_poll():
     client = g.Client(node)
     client.start("poll://late/", "IAny", "Echo", "here")
@@ -272,6 +308,7 @@ g.main([
     a_queue_endpoint_is_served_by_hosted_programs,
     a_queue_endpoint_outlives_its_service_worker,
     a_destination_without_a_route_tells_what_to_do,
+    a_host_that_is_mistyped_is_not_taken_for_the_gateway,
     a_request_waits_for_its_service_to_poll,
     the_control_socket_calls_too,
     a_listening_service_is_dialled_and_its_connection_kept,

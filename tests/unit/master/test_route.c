@@ -191,6 +191,45 @@ static void control_may_dial_what_no_route_names(void **state)
 		HALIBUT_ENO_ROUTE);
 }
 
+static void control_does_not_take_a_slip_for_this_gateway(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://iner:10933/",
+	                     "IEcho", NULL),
+	                 HALIBUT_ENO_ROUTE);
+	assert_non_null(strstr(f->err.message,
+	                       "; did you mean https://inner:10933? To"));
+	assert_non_null(strstr(f->err.message, "https://localhost/ reaches"));
+	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://nobody.at.all/",
+	                     "INone", NULL),
+	                 HALIBUT_ENO_ROUTE);
+	assert_non_null(strstr(f->err.message, "; named are "));
+	assert_non_null(strstr(f->err.message, " and 2 more. To"));
+	assert_null(strstr(f->err.message, "localhost"));
+	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://localhost:7/",
+	                     "IEcho", NULL),
+	                 HALIBUT_OK);
+	assert_int_equal(f->d.kind, HBT_ROUTE_HOSTED);
+	assert_false(f->d.by_default);
+	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://iner:10933/",
+	                     "IEcho", NULL),
+	                 HALIBUT_OK);
+	assert_true(f->d.by_default);
+}
+
+/* A name as long as a URI may be, with as many routes as one likes. */
+static void a_hint_has_its_bounds(void **state)
+{
+	struct fixture *f = *state;
+	char url[2000] = "https://";
+
+	memset(url + 8, 'a', sizeof(url) - 9);
+	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, url, "IEcho", NULL),
+	                 HALIBUT_ENO_ROUTE);
+	assert_non_null(strstr(f->err.message, "; named are "));
+}
+
 static void the_thumbprint_of_control_goes_before_that_of_a_route(void **state)
 {
 	struct fixture *f = *state;
@@ -235,6 +274,8 @@ int main(void)
 		TEST(the_error_says_who_asked_for_what),
 		TEST(what_a_polled_server_asks_is_hosted_whatever_it_names),
 		TEST(control_may_dial_what_no_route_names),
+		TEST(control_does_not_take_a_slip_for_this_gateway),
+		TEST(a_hint_has_its_bounds),
 		TEST(the_thumbprint_of_control_goes_before_that_of_a_route),
 		TEST(nonsense_is_no_destination),
 		cmocka_unit_test(every_label_is_replaced),
