@@ -22,6 +22,27 @@ static bool has_text(const json_t *o, const char *name)
 	return json_is_string(json_object_get(o, name));
 }
 
+static void print_certificates(const json_t *list, FILE *f)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(list, i, o) {
+		const char *use = text(o, "use");
+		bool named = has_text(o, "identity");
+
+		fprintf(f, "  %-14s %s",
+		        i == 0 ? "certificate" : named ? "identity" : use,
+		        text(o, "thumbprint"));
+		if (named)
+			fprintf(f, " (%s)", text(o, "identity"));
+		if (has_text(o, "warning"))
+			fprintf(f, ": %s\n", text(o, "warning"));
+		else
+			fprintf(f, ", until %.10s\n", text(o, "not_after"));
+	}
+}
+
 static void print_head(const json_t *doc, FILE *f)
 {
 	const json_t *listen = json_object_get(doc, "listen");
@@ -33,7 +54,7 @@ static void print_head(const json_t *doc, FILE *f)
 	fprintf(f, "halibutd %s on %s: %s, up %s, pid %lld\n",
 	        text(doc, "version"), text(doc, "node"), text(doc, "state"),
 	        up, number(doc, "pid"));
-	fprintf(f, "  certificate    %s\n", text(doc, "thumbprint"));
+	print_certificates(json_object_get(doc, "certificates"), f);
 	json_array_foreach(listen, i, address)
 		fprintf(f, "  listens on     %s\n", json_string_value(address));
 	fprintf(f, "  trusts         %lld thumbprints\n",

@@ -60,6 +60,7 @@ struct hbt_config {
 	char *certificate, *key;
 	char *certificate_password; /* also when it is in the file */
 	char *certificate_password_file;
+	int64_t certificate_warning_ms; /* before the end of one of ours */
 	struct hbt_strings trust;
 	char *trust_file;
 	char *trust_added_file; /* "": trust cannot be given by hand */

@@ -102,6 +102,8 @@ const struct hbt_setting hbt_config_table[] = {
 	PATH("key", key, NULL),
 	TEXT("certificate_password", certificate_password, NULL, NULL),
 	PATH("certificate_password_file", certificate_password_file, NULL),
+	TIME("certificate_warning", certificate_warning_ms, 0, 3650 * DAY,
+	     "30d"),
 	LIST("trust", trust, check_thumbprint),
 	PATH("trust_file", trust_file, NULL),
 	PATH("trust_added_file", trust_added_file, HBT_STATEDIR "/trusted"),

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "ipc/vitals.h"
 #include "master/expiry.h"
+#include "master/key_modes.h"
 #include "master/logs.h"
 #include "master/master.h"
 #include "master/online.h"
@@ -96,6 +97,7 @@ static struct options read_options(int argc, char **argv)
 /* Everything that a start would find wrong, short of opening sockets. */
 static int test(const struct hbt_config *cfg, struct halibut_error *err)
 {
+	struct hbt_own_certs own_certs = {.v = NULL};
 	struct hbt_credentials credentials;
 	struct hbt_identity identity;
 	int rc = hbt_credentials_load(&credentials, cfg, err);
@@ -110,7 +112,14 @@ static int test(const struct hbt_config *cfg, struct halibut_error *err)
 		       cfg->path, cfg->trusted.n, cfg->n_routes,
 		       cfg->n_programs, cfg->n_polls);
 	if (rc == HALIBUT_OK)
-		hbt_expiry_print(&credentials, cfg, stdout);
+		rc = hbt_own_certs_read(&own_certs, &credentials, cfg);
+	if (rc == HALIBUT_ENOMEM)
+		hbt_error_set(err, rc, "out of memory");
+	if (rc == HALIBUT_OK) {
+		hbt_expiry_print(&own_certs, stdout);
+		hbt_key_modes_tell(cfg, stdout);
+	}
+	hbt_own_certs_fini(&own_certs);
 	hbt_credentials_fini(&credentials);
 	return rc;
 }

@@ -13,6 +13,7 @@
 #include "ipc/rows.h"
 #include "master/audit.h"
 #include "master/expiry.h"
+#include "master/key_modes.h"
 #include "master/logs.h"
 #include "master/systemd.h"
 #include "master/tables.h"
@@ -271,6 +272,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	hbt_log_limit_tick(hbt_now_ms());
 	hbt_systemd_tick(hbt_now_ms());
+	hbt_expiry_tick(&m->own_certs, hbt_now_ms(),
+	                (int64_t)time(NULL) * 1000);
 	hbt_subscriptions_trim(m->subscriptions);
 	hbt_switchboard_trim(m->switchboard, TRIM_IDLE_MS);
 }
@@ -467,9 +470,21 @@ int hbt_master_start(struct hbt_master **out, struct hbt_config *cfg,
 	                    .thumbprint = m->credentials.thumbprint),
 	          "node %s, version %s, thumbprint %s, %zu trusted", cfg->node,
 	          HBT_VERSION, m->credentials.thumbprint, cfg->trusted.n);
-	hbt_expiry_log(&m->credentials, cfg);
+	hbt_master_look_at_certificates(m);
 	*out = m;
 	return HALIBUT_OK;
+}
+
+void hbt_master_look_at_certificates(struct hbt_master *m)
+{
+	hbt_own_certs_fini(&m->own_certs);
+	if (hbt_own_certs_read(&m->own_certs, &m->credentials, m->cfg) !=
+	    HALIBUT_OK)
+		log_error("out of memory; the status does not show all "
+		          "certificates");
+	hbt_expiry_tick(&m->own_certs, hbt_now_ms(),
+	                (int64_t)time(NULL) * 1000);
+	hbt_key_modes_tell(m->cfg, NULL);
 }
 
 void hbt_master_run(struct hbt_master *m)
@@ -516,6 +531,7 @@ void hbt_master_free(struct hbt_master **at)
 	free_event(&m->drain_timer);
 	if (m->base != NULL)
 		event_base_free(m->base);
+	hbt_own_certs_fini(&m->own_certs);
 	hbt_credentials_fini(&m->credentials);
 	free(m->friendly_page);
 	free(m->friendly_headers);

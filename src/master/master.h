@@ -11,6 +11,7 @@
 #include "master/config.h"
 #include "master/control.h"
 #include "master/credentials.h"
+#include "master/own_certs.h"
 #include "master/documents.h"
 #include "master/holders.h"
 #include "master/hosted.h"
@@ -47,6 +48,7 @@ struct hbt_master {
 	enum hbt_master_state state;
 	struct hbt_config *cfg;
 	struct hbt_credentials credentials;
+	struct hbt_own_certs own_certs;
 	struct hbt_identity identity; /* of the workers */
 	char *friendly_page, *friendly_headers; /* texts; NULL: none */
 
@@ -155,6 +157,9 @@ void hbt_provision_identities(struct hbt_master *m,
                               const struct hbt_credentials *before);
 /* How to log; with our standard error when that is another file now. */
 void hbt_provision_logs(struct hbt_master *m, bool with_file);
+
+/* They are other ones: for the status, and warnings about dates and modes. */
+void hbt_master_look_at_certificates(struct hbt_master *m);
 
 /*
  * reload.c. who wants it? HALIBUT_OK, or err says why everything stays as it

@@ -2,7 +2,6 @@
  * The row of the table NODE: a JSON object with all that is one of its kind.
  * What may be many without an end, such as connections, has tables of its own.
  */
-#include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,7 +9,6 @@
 #include "ipc/vitals.h"
 #include "master/histogram.h"
 #include "master/master.h"
-#include "net/cert_facts.h"
 
 static void set_int(json_t *o, const char *name, uint64_t value)
 {
@@ -127,46 +125,6 @@ static json_t *redis(const struct hbt_master *m)
 	return o;
 }
 
-/* identity NULL: the usual one. */
-static json_t *certificate(const char *pem, const char *thumbprint,
-                           const char *identity)
-{
-	BIO *bio = BIO_new_mem_buf(pem, -1);
-	X509 *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL)
-	                         : NULL;
-	json_t *o = json_object();
-	char *subject = cert != NULL ? hbt_cert_subject(cert) : NULL;
-	struct hbt_cert_facts facts;
-
-	hbt_cert_facts(cert, &facts);
-	set_text(o, "thumbprint", thumbprint);
-	set_text(o, "identity", identity);
-	set_text(o, "subject", subject);
-	set_text(o, "key_type", facts.key_type);
-	set_int(o, "key_bits", facts.key_bits);
-	set_time(o, "not_after", (time_t)(facts.not_after_ms / 1000));
-	free(subject);
-	X509_free(cert);
-	BIO_free(bio);
-	return o;
-}
-
-/* The node's own certificates. */
-static json_t *certificate_list(const struct hbt_master *m)
-{
-	const struct hbt_credentials *c = &m->credentials;
-	json_t *list = json_array();
-
-	json_array_append_new(list, certificate(c->certificate_pem,
-	                                        c->thumbprint, NULL));
-	for (size_t i = 0; i < c->n_others; i++)
-		json_array_append_new(
-			list, certificate(c->others[i].fields.certificate_pem,
-		                          c->others[i].thumbprint,
-		                          c->others[i].fields.name));
-	return list;
-}
-
 static uint64_t count_restarts(const struct hbt_master *m)
 {
 	struct hbt_worker *w;
@@ -262,7 +220,8 @@ static void add_identity(json_t *o, const struct hbt_master *m)
 	set_int(o, "uptime_s",
 	        (uint64_t)(hbt_now_ms() - m->started_ms) / 1000);
 	set_text(o, "thumbprint", m->credentials.thumbprint);
-	json_object_set_new(o, "certificates", certificate_list(m));
+	json_object_set_new(o, "certificates",
+	                    hbt_own_certs_list(&m->own_certs));
 	set_int(o, "trusted", m->cfg->trusted.n);
 }
 

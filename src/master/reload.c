@@ -8,7 +8,6 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "master/audit.h"
-#include "master/expiry.h"
 #include "master/logs.h"
 #include "master/master.h"
 #include "master/preflight.h"
@@ -262,7 +261,7 @@ static void tell_success(struct hbt_master *m, const struct fresh *was,
 	          m->cfg->trusted.n, m->cfg->n_routes, m->cfg->n_programs,
 	          m->cfg->n_polls,
 	          is_any_renewed(was) ? "; new workers take over" : "");
-	hbt_expiry_log(&m->credentials, m->cfg);
+	hbt_master_look_at_certificates(m);
 	remember(m, NULL);
 }
 

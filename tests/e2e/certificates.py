@@ -5,6 +5,7 @@ asked for, by endpoint and polled server; and peers with several thumbprints.
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -222,8 +223,16 @@ def test_one_that_ends_soon_is_worth_a_warning_and_goes_on():
     until(lambda: len(warnings(node)) == 1, "the start has told it")
     told = warnings(node)[0]
     assert told["level"] == "warning" and told["thumbprint"] == own, told
-    assert "will end at 20" in told["reason"] and "remedy" in told, told
+    assert re.match(r"will end at 20.*, in \d+ days$", told["reason"]), told
+    assert "compares thumbprints" in told["remedy"], told
     assert short in told["message"], told
+    shown_there = {c["thumbprint"]: c for c in node.status()["certificates"]}
+    assert shown_there[own]["warning"].split(",")[0] == \
+        told["reason"].split(",")[0], shown_there
+    assert shown_there[thumbprint("gateway")]["warning"] is None, shown_there
+    text = ctl("status", "--socket", node.control, check=True).stdout.decode()
+    assert re.search(rf"identity +{own} \(short\): will end at", text), text
+    assert re.search(rf"certificate +{thumbprint('gateway')}, until \d", text)
     reload(node)
     until(lambda: len(warnings(node)) == 2, "the reload has told it")
     assert shown(node.port, "short.example.com") == own
@@ -234,6 +243,71 @@ def test_one_that_ends_soon_is_worth_a_warning_and_goes_on():
     told = [line for line in tested.stdout.splitlines()
             if line.startswith("warning: ")]
     assert len(told) == 1 and short in told[0] and own in told[0], tested
+    node.stop()
+
+
+def test_those_that_are_not_for_peers_are_watched_too():
+    status, redis = (os.path.join(
+        os.path.dirname(Certificate.get("peer").path), name + ".pem")
+        for name in ("status", "redis"))
+    for path in status, redis:
+        ctl("cert", "new", "--days", "20", "--out", path, check=True)
+    node = Node(f"""
+status_certificate = "{status}"
+status_client_ca = "{status}"
+redis {{
+    url = "rediss://127.0.0.1:1"
+    key_prefix = "x"
+    tls_certificate = "{redis}"
+    tls_key = "{redis}"
+}}
+""")
+    assert [c["use"] for c in node.status()["certificates"]] == [
+        "node", "status", "redis"]
+    told = {o["message"].split()[1]: o["remedy"] for o in warnings(node)}
+    assert set(told) == {status, redis}, told
+    assert "clients of the status refuse" in told[status], told
+    assert "Redis refuses" in told[redis], told
+    with open(node.conf, "a") as f:
+        f.write("certificate_warning = 19d\n")
+    reload(node)
+    until(lambda: not any(c["warning"] for c in node.status()["certificates"]),
+          "the warning is for what ends sooner")
+    assert len(warnings(node)) == 2, warnings(node)
+    node.stop()
+
+
+def test_a_key_that_everybody_can_read_is_told_with_what_mends_it():
+    here = os.path.dirname(Certificate.get("peer").path)
+    own, other = (os.path.join(here, f"open-{n}.pem") for n in (1, 2))
+    for path in own, other:
+        ctl("cert", "new", "--out", path, check=True)
+        os.chmod(path, 0o644)
+    node = Node(f'identity "a" {{ certificate = "{own}"\n'
+                f'server_names = {{"a.example.com"}} }}\n'
+                f'identity "b" {{ certificate = "{own}"\nkey = "{own}"\n'
+                f'server_names = {{"b.example.com"}} }}\n'
+                f'identity "c" {{ certificate = "{other}"\n'
+                f'server_names = {{"c.example.com"}} }}\n')
+
+    def told():
+        return [o["message"] for o in map(json.loads, node.log().splitlines())
+                if o.get("event") == "key_readable"]
+
+    until(lambda: len(told()) >= 2, "the start has told it")
+    assert sorted(told()) == [
+        f"{path} has a private key in it and mode 0644: everybody here can "
+        f"read it; chmod o= {path}" for path in (own, other)], told()
+    tested = subprocess.run([os.path.join(g.BUILD, "halibutd"), "-t", "-c",
+                             node.conf], capture_output=True, text=True,
+                            timeout=g.PATIENCE)
+    assert tested.returncode == 0, tested
+    assert tested.stdout.count("warning: ") == 2, tested
+    assert f"chmod o= {other}\n" in tested.stdout, tested
+    os.chmod(own, 0o640)  # its group may
+    os.chmod(other, 0o600)
+    reload(node)
+    assert len(told()) == 2, told()
     node.stop()
 
 

@@ -214,6 +214,23 @@ static void put_call_time(struct page *p)
 
 /* ---- Certificates ---- */
 
+/* The same certificate for the same use, under another name. */
+static bool is_repeated(const json_t *list, size_t i)
+{
+	const json_t *o = json_array_get(list, i);
+
+	for (size_t k = 0; k < i; k++) {
+		const json_t *other = json_array_get(list, k);
+
+		if (json_equal(json_object_get(o, "thumbprint"),
+		               json_object_get(other, "thumbprint")) &&
+		    json_equal(json_object_get(o, "use"),
+		               json_object_get(other, "use")))
+			return true;
+	}
+	return false;
+}
+
 static void put_certificates(struct page *p)
 {
 	json_t *list = json_object_get(p->node, "certificates"), *o;
@@ -225,14 +242,17 @@ static void put_certificates(struct page *p)
 	json_array_foreach(list, i, o) {
 		struct tm tm = {0};
 
-		if (strptime(text_of(o, "not_after"), "%Y-%m-%dT%H:%M:%S",
+		if (is_repeated(list, i) ||
+		    !json_is_string(json_object_get(o, "not_after")) ||
+		    strptime(text_of(o, "not_after"), "%Y-%m-%dT%H:%M:%S",
 		             &tm) == NULL)
 			continue;
 		evbuffer_add_printf(p->out,
 		                    "halibut_certificate_not_after_timestamp_"
-		                    "seconds{thumbprint=\"%s\"} %lld\n",
+		                    "seconds{thumbprint=\"%s\",use=\"%s\"} "
+		                    "%lld\n",
 		                    text_of(o, "thumbprint"),
-		                    (long long)timegm(&tm));
+		                    text_of(o, "use"), (long long)timegm(&tm));
 	}
 }
 
