@@ -328,8 +328,7 @@ static void a_server_that_stores_nothing_is_one_line_until_it_does(void **state)
 {
 	static const char *const replies[] = {
 		"OOM command not allowed when used memory > 'maxmemory'.",
-		"MISCONF Redis is configured to save RDB snapshots, but it is "
-		"currently unable to persist to disk",
+		"MISCONF Redis is unable to persist to disk",
 		"NOREPLICAS Not enough good replicas to write.",
 	};
 	struct hbt_redis_state s;
