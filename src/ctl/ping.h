@@ -38,6 +38,7 @@ struct hbt_ctl_ping {
 	size_t n;
 	/* By hbt_ctl_ping_where(), into facts or malloced. */
 	const char *target; /* dialled instead of url; NULL: not */
+	bool is_self;       /* it is that gateway */
 	char *configured, *against; /* its thumbprint, and where it stands */
 
 	json_t *facts;  /* an object: what was found, for --json */

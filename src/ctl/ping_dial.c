@@ -364,11 +364,18 @@ static void fail_identity(struct dialling *d, const struct halibut_error *err)
 {
 	char remedy[256];
 
-	snprintf(remedy, sizeof(remedy),
-	         "Most likely it does not trust our certificate. On that "
-	         "machine: Tentacle configure --trust %s, then restart it. Its "
-	         "log names the thumbprint that it refused",
-	         d->tls->thumbprint);
+	if (d->p->is_self)
+		snprintf(remedy, sizeof(remedy),
+		         "It does not trust the certificate that was given "
+		         "here: halibutctl trust add %s",
+		         d->tls->thumbprint);
+	else
+		snprintf(remedy, sizeof(remedy),
+		         "Most likely it does not trust our certificate. On "
+		         "that machine: Tentacle configure --trust %s, then "
+		         "restart it. Its log names the thumbprint that it "
+		         "refused",
+		         d->tls->thumbprint);
 	hbt_ctl_ping_step(d->p, "identification", HBT_VERDICT_FAILED,
 	                  err->status == HALIBUT_ETIMEOUT ? HBT_EXIT_TIMEOUT
 	                                                  : HBT_EXIT_TRUST,

@@ -150,6 +150,18 @@ static void tell_nowhere(struct hbt_ctl_ping *p, const json_t *where)
 	                  text_of(where, "file"), hint != NULL ? hint : "");
 }
 
+static void tell_self(struct hbt_ctl_ping *p, const json_t *where)
+{
+	p->is_self = true;
+	if (p->thumbprint == NULL) {
+		p->thumbprint = p->configured =
+			join(json_object_get(where, "thumbprints"));
+		p->against = strdup("this gateway has it");
+	}
+	hbt_ctl_ping_step(p, "route", HBT_VERDICT_OK, 0, -1, NULL,
+	                  "that is this very gateway");
+}
+
 void hbt_ctl_ping_where(struct hbt_ctl_ping *p)
 {
 	json_t *where = ask(p);
@@ -171,6 +183,8 @@ void hbt_ctl_ping_where(struct hbt_ctl_ping *p)
 		                  "the gateway's own services answer calls for "
 		                  "it: %s",
 		                  place);
+	else if (strcmp(leads, "self") == 0)
+		tell_self(p, where);
 	else
 		tell_nowhere(p, where);
 }

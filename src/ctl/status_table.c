@@ -57,8 +57,12 @@ static void print_head(const json_t *doc, FILE *f)
 	print_certificates(json_object_get(doc, "certificates"), f);
 	json_array_foreach(listen, i, address)
 		fprintf(f, "  listens on     %s\n", json_string_value(address));
-	fprintf(f, "  trusts         %lld thumbprints\n",
-	        number(doc, "trusted"));
+	fprintf(f, "  trusts         %lld thumbprints%s\n",
+	        number(doc, "trusted"),
+	        number(doc, "trusted") == 0
+	                ? ": nobody can connect; halibutctl trust add "
+			  "THUMBPRINT"
+	                : "");
 	fprintf(f, "  configuration  %s, read again %lld times\n",
 	        text(doc, "config_file"), number(doc, "reloads"));
 	if (has_text(doc, "reload_error"))

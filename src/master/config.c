@@ -23,6 +23,13 @@ static struct {
 	bool failed;
 } loading;
 
+static bool is_begin_of(const char *name, const char *longer)
+{
+	size_t n = strlen(name);
+
+	return n > 0 && strncmp(longer, name, n) == 0 && longer[n] == '_';
+}
+
 /* The setting of this section that is most like name, or NULL. */
 static const char *most_alike(const cfg_t *section, const char *name)
 {
@@ -30,7 +37,10 @@ static const char *most_alike(const cfg_t *section, const char *name)
 	size_t least = hbt_edits_of_a_slip(name);
 
 	for (const cfg_opt_t *o = section->opts; o->name != NULL; o++) {
-		size_t d = hbt_edits(name, o->name);
+		/* "password" for "password_file" */
+		size_t d = is_begin_of(name, o->name)
+		                   ? 0
+		                   : hbt_edits(name, o->name);
 
 		if (d < least) {
 			least = d;

@@ -115,6 +115,10 @@ static int test(const struct hbt_config *cfg, struct halibut_error *err)
 		rc = hbt_own_certs_read(&own_certs, &credentials, cfg);
 	if (rc == HALIBUT_ENOMEM)
 		hbt_error_set(err, rc, "out of memory");
+	if (rc == HALIBUT_OK && cfg->trusted.n == 0)
+		puts("warning: nobody is trusted, so that nobody can connect; "
+		     "set trust or trust_file, or `halibutctl trust add "
+		     "THUMBPRINT`");
 	if (rc == HALIBUT_OK) {
 		hbt_expiry_print(&own_certs, stdout);
 		hbt_key_modes_tell(cfg, stdout);

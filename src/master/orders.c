@@ -119,13 +119,15 @@ static int where(struct hbt_master *m, struct hbt_client *c,
 {
 	struct hbt_rd r = hbt_rd_from(msg->data, msg->len);
 	struct hbt_str text = hbt_rd_str(&r);
+	const struct hbt_where_self self = {m->listeners, &m->own_certs};
 	char *url;
 
 	if (hbt_rd_finish(&r) != HALIBUT_OK)
 		return HALIBUT_EPROTO;
 	if ((url = strndup(text.s, text.len)) == NULL)
 		return HALIBUT_ENOMEM;
-	send_document(c, HBT_IPC_CONFIG_DOC, msg->id, hbt_where(m->cfg, url));
+	send_document(c, HBT_IPC_CONFIG_DOC, msg->id,
+	              hbt_where(m->cfg, &self, url));
 	free(url);
 	return HALIBUT_OK;
 }

@@ -393,8 +393,7 @@ static int decide_host(const struct hbt_config *cfg,
 	    strcmp(uri->scheme, "https") == 0)
 		return decide_dial(NULL, q->destination, q->expected_thumbprint,
 		                   d, err);
-	d->by_default = cfg->n_routes > 0 &&
-	                !hbt_route_is_own_name(cfg, uri->host);
+	d->by_default = cfg->n_routes > 0 && !hbt_route_is_own(cfg, uri);
 	if (q->origin == HBT_ORIGIN_CONTROL && d->by_default)
 		return no_such_host(cfg, q, uri, err);
 	return decide_hosted(cfg, q,

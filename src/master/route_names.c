@@ -103,3 +103,16 @@ bool hbt_route_is_own_name(const struct hbt_config *cfg, const char *host)
 	       strcasecmp(host, machine) == 0 ||
 	       strcasecmp(host, cfg->node) == 0 || listens_on(cfg, host);
 }
+
+bool hbt_route_is_own(const struct hbt_config *cfg, const struct hbt_uri *uri)
+{
+	if (!hbt_route_is_own_name(cfg, uri->host))
+		return false;
+	if (uri->port == hbt_uri_default_port("https"))
+		return true;
+	for (size_t i = 0; i < cfg->n_routes; i++)
+		if (!cfg->routes[i].wildcard &&
+		    strcmp(cfg->routes[i].host, uri->host) == 0)
+			return false;
+	return true;
+}

@@ -104,6 +104,34 @@ static const struct hbt_poll *find_poll(const struct hbt_config *cfg,
 	return found;
 }
 
+static bool listens(const struct hbt_listeners *l, uint16_t port)
+{
+	size_t n = l != NULL ? hbt_listeners_count(l) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *colon = strrchr(hbt_listeners_address(l, i), ':');
+
+		if (colon != NULL && strtoul(colon + 1, NULL, 10) == port)
+			return true;
+	}
+	return false;
+}
+
+/* Any of its certificates may be shown there. */
+static void add_self(json_t *o, const struct hbt_where_self *self)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < self->certs->n; i++)
+		if (self->certs->v[i].use == HBT_CERT_NODE ||
+		    self->certs->v[i].use == HBT_CERT_IDENTITY)
+			json_array_append_new(
+				list, json_string(
+					      self->certs->v[i].thumbprint));
+	describe(o, NULL, NULL, 0, "self", NULL);
+	json_object_set_new(o, "thumbprints", list);
+}
+
 static void add_nowhere(json_t *o, const struct hbt_config *cfg,
                         const struct hbt_uri *uri)
 {
@@ -114,7 +142,8 @@ static void add_nowhere(json_t *o, const struct hbt_config *cfg,
 	set_text(o, "hint", hint[0] != '\0' ? hint : NULL);
 }
 
-json_t *hbt_where(const struct hbt_config *cfg, const char *url)
+json_t *hbt_where(const struct hbt_config *cfg,
+                  const struct hbt_where_self *self, const char *url)
 {
 	const struct hbt_route *r;
 	const struct hbt_poll *poll;
@@ -136,6 +165,9 @@ json_t *hbt_where(const struct hbt_config *cfg, const char *url)
 		describe(o, "poll", poll->server.url, 0, "dial",
 		         poll->server.url);
 		describe_dialling(o, &poll->server, 0);
+	} else if (listens(self->listeners, uri.port) &&
+	           hbt_route_is_own_name(cfg, uri.host)) {
+		add_self(o, self);
 	} else {
 		add_nowhere(o, cfg, &uri);
 	}

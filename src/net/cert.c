@@ -371,7 +371,8 @@ static char *pem_key(const char *text, const char *path, const char *password,
 			password == NULL
 				? "; if it is encrypted, give its "
 				  "password, else it is damaged"
-				: "");
+				: "; is the password that of this file? Else "
+				  "it is damaged");
 	else if ((out = key_text(key)) == NULL)
 		hbt_error_set(err, HALIBUT_ENOMEM, "Out of memory");
 	EVP_PKEY_free(key);

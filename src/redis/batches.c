@@ -11,6 +11,8 @@
 #include "redis/remedy.h"
 
 #define RETRY_MS 1000
+/* Longer than the attempt to connect, whose end says why there is none. */
+#define ATTEMPT_MS 500
 #define MAX_WAITING ((size_t)512 << 20) /* bytes; more are refused */
 
 /* ---- Lists, and the timer that goes with them ---- */
@@ -144,7 +146,8 @@ static int64_t waits_until(const struct hbt_redis_batch *b)
 {
 	int64_t command = b->redis->options.command_timeout_ms;
 
-	return b->start_ms + (b->window_ms > 0 ? b->window_ms : command);
+	return b->start_ms + (b->window_ms > 0 ? b->window_ms
+	                                       : command + ATTEMPT_MS);
 }
 
 static void run_ended(struct hbt_redis *r)
@@ -346,18 +349,9 @@ static void note_no_multi(struct hbt_redis *r)
 	          hbt_keeper_where(r->commands_keeper));
 }
 
-/* How much of a text is in front of what follows: no full stop. */
-static size_t without_stop(const char *error, const char *remedy)
-{
-	size_t n = strlen(error);
-
-	return n > 0 && *remedy != '\0' && error[n - 1] == '.' ? n - 1 : n;
-}
-
 static void note_failure(struct hbt_redis_batch *b, const char *error)
 {
 	struct hbt_redis *r = b->redis;
-	const char *remedy = hbt_redis_remedy(error);
 	char name[32];
 
 	if (b->failed)
@@ -367,7 +361,7 @@ static void note_failure(struct hbt_redis_batch *b, const char *error)
 	hbt_error_set(&b->failure, HALIBUT_ESYSTEM,
 	              "%s at Redis %s was refused: %.*s%s", name,
 	              hbt_keeper_where(r->commands_keeper),
-	              (int)without_stop(error, remedy), error, remedy);
+	              hbt_redis_said(error), error, hbt_redis_remedy(error));
 	if (hbt_redis_is_refused_write(error))
 		redis_note_refused(r, &b->failure);
 }

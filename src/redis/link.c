@@ -194,7 +194,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	else if (l->state == LINK_LOGIN)
 		link_fail(l, HALIBUT_ETIMEOUT,
 		          "connected, but no answer within %lld ms; is it a "
-		          "Redis server, and does it expect TLS (ssl=true)?",
+		          "Redis server, and does it expect TLS (rediss://, "
+		          "ssl=true)?",
 		          (long long)l->config.options->connect_timeout_ms);
 	else if (l->state == LINK_UP)
 		watch(l);
@@ -261,8 +262,8 @@ static void fail_write(struct hbt_link *l, int error)
 	}
 	said[n] = '\0';
 	said[strcspn(said, "\r\n")] = '\0';
-	link_fail(l, HALIBUT_ESYSTEM, "%s%s", said + 1,
-	          hbt_redis_remedy(said + 1));
+	link_fail(l, HALIBUT_ESYSTEM, "%.*s%s", hbt_redis_said(said + 1),
+	          said + 1, hbt_redis_remedy(said + 1));
 }
 
 /* One writev() now; what the socket does not take waits for it. TLS has its
@@ -350,7 +351,8 @@ static void take_reply(struct hbt_link *l, redisReply *r)
 		hbt_link_unexpect(l, 1);
 		if (r->type == REDIS_REPLY_ERROR &&
 		    hbt_redis_is_wrong_server(r->str))
-			link_fail(l, HALIBUT_ESYSTEM, "%s%s", r->str,
+			link_fail(l, HALIBUT_ESYSTEM, "%.*s%s",
+			          hbt_redis_said(r->str), r->str,
 			          hbt_redis_remedy(r->str));
 		freeReplyObject(r);
 	} else {
@@ -428,7 +430,8 @@ static void ended(struct hbt_link *l, bool by_server, int error)
 	else if (l->bytes_in == 0)
 		link_fail(l, HALIBUT_ESYSTEM,
 		          "the server ended the connection before it "
-		          "answered%s%s; does it expect TLS (ssl=true)?",
+		          "answered%s%s; does it expect TLS (rediss://, "
+		          "ssl=true)?",
 		          error != 0 ? ": " : "",
 		          error != 0 ? strerror(error) : "");
 	else if (by_server)
@@ -462,7 +465,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct hbt_link *l = arg;
-	int error = EVUTIL_SOCKET_ERROR();
+	/* At an end without an error it is that of something else. */
+	int error = what & BEV_EVENT_ERROR ? EVUTIL_SOCKET_ERROR() : 0;
 
 	(void)bev;
 	if (l->state == LINK_DOWN)

@@ -96,8 +96,8 @@ static void auth_reply(struct hbt_link *l, const redisReply *r)
 		          r->str);
 	else
 		link_fail(l, HALIBUT_ESYSTEM,
-		          "login failed: %s; check %s (redis-cli ACL LIST)",
-		          r->str, key);
+		          "login failed: %.*s; check %s (redis-cli ACL LIST)",
+		          hbt_redis_said(r->str), r->str, key);
 }
 
 static void role_reply(struct hbt_link *l, const redisReply *r)
@@ -133,7 +133,8 @@ static void ping_reply(struct hbt_link *l, const redisReply *r)
 	if (r->type != REDIS_REPLY_ERROR || starts(r, "NOPERM") ||
 	    starts(r, "ERR unknown command"))
 		return;
-	link_fail(l, HALIBUT_ESYSTEM, "%s%s", r->str, hbt_redis_remedy(r->str));
+	link_fail(l, HALIBUT_ESYSTEM, "%.*s%s", hbt_redis_said(r->str), r->str,
+	          hbt_redis_remedy(r->str));
 }
 
 /* Said to whoever connects, whatever was asked, before it hangs up. */
@@ -146,8 +147,8 @@ static bool is_turned_away(const redisReply *r)
 void link_login_reply(struct hbt_link *l, const redisReply *r)
 {
 	if (is_turned_away(r)) {
-		link_fail(l, HALIBUT_ESYSTEM, "%s%s", r->str,
-		          hbt_redis_remedy(r->str));
+		link_fail(l, HALIBUT_ESYSTEM, "%.*s%s", hbt_redis_said(r->str),
+		          r->str, hbt_redis_remedy(r->str));
 		return;
 	}
 	switch (l->step) {
@@ -157,8 +158,9 @@ void link_login_reply(struct hbt_link *l, const redisReply *r)
 	case STEP_SELECT:
 		if (r->type == REDIS_REPLY_ERROR && !starts(r, "LOADING"))
 			link_fail(l, HALIBUT_ESYSTEM,
-			          "database %u cannot be selected: %s%s",
-			          l->config.options->database, r->str,
+			          "database %u cannot be selected: %.*s%s",
+			          l->config.options->database,
+			          hbt_redis_said(r->str), r->str,
 			          hbt_redis_remedy(r->str));
 		break;
 	case STEP_ROLE:

@@ -8,7 +8,9 @@ static const struct {
 	const char *code;
 	const char *remedy;
 } remedies[] = {
-	{"NOAUTH", "; set password, and user if the server has ACL users"},
+	{"NOAUTH", "; give its password (in the URL, or a file that "
+	           "password_file of halibutd.conf names), and user if the "
+	           "server has ACL users"},
 	{"WRONGPASS", "; check user and password (redis-cli ACL LIST)"},
 	{"NOPERM", "; grant it with redis-cli ACL SETUSER; the manual lists "
 	           "the commands, keys and channels that the queue needs"},
@@ -52,6 +54,15 @@ const char *hbt_redis_remedy(const char *reply)
 		            strlen(remedies[i].code)) == 0)
 			return remedies[i].remedy;
 	return "";
+}
+
+int hbt_redis_said(const char *reply)
+{
+	size_t n = strlen(reply);
+
+	if (n > 0 && reply[n - 1] == '.' && *hbt_redis_remedy(reply) != '\0')
+		n--;
+	return (int)n;
 }
 
 bool hbt_redis_is_refused_write(const char *reply)

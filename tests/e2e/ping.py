@@ -136,6 +136,20 @@ def test_the_gateway_itself_can_be_pinged():
                     f"https://localhost:{node.port}")
     assert verdicts(steps) == ["ok"] * 5, steps
     assert "localhost has the address" in steps["name"]["text"], steps
+    steps, _ = ping("--socket", node.control, "--cert",
+                    Certificate.get("stranger").path,
+                    f"https://127.0.0.1:{node.port}", code=5)
+    assert "this very gateway" in steps["route"]["text"], steps
+    assert steps["certificate"]["text"].endswith("as this gateway has it")
+    assert (steps["identification"]["remedy"].endswith(
+        "halibutctl trust add " + Certificate.get("stranger").thumbprint))
+    node.stop()
+
+
+def test_pinging_the_gateway_leaves_nothing_in_its_log():
+    node = Node()
+    ping("--cert", Certificate.get("peer").path, "--thumbprint",
+         node.certificate.thumbprint, f"https://localhost:{node.port}")
     # And its log has nothing to complain of.
     assert not re.search(r" (warning|error) ", node.log()), node.log()
     node.stop()

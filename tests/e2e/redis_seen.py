@@ -5,13 +5,16 @@ there: in the log, the status and halibutctl, while nobody calls.
 import atexit
 import os
 import re
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster_nodes import Redis, has_redis
-from gateway import Node, SRC, ctl, main, until
+from gateway import (BUILD, Certificate, Node, PATIENCE, SRC, ctl, main,
+                     until)
 
 SECTION = """
 redis {
@@ -152,6 +155,36 @@ def test_a_redis_that_was_never_there_is_not_said_to_have_no_outages():
     assert b"outages" not in text and b"latency" not in text, text
     node.stop()
     os.rmdir(here)
+
+
+def test_the_examination_says_why_and_nothing_besides():
+    redis = Redis()
+    redis.ask("CONFIG", "SET", "requirepass", "secret")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        for url, words in (
+                (redis.url, "NOAUTH Authentication required; give its "
+                            "password"),
+                ("redis://127.0.0.1:1", "Connection refused"),
+                (f"rediss://127.0.0.1:{port}", "no TLS handshake within")):
+            node_conf = os.path.join(redis.dir, "halibutd.conf")
+            with open(node_conf, "w") as f:
+                f.write(f'certificate = "{Certificate.get("gateway").path}"\n'
+                        f'worker_directory = "{BUILD}"\n'
+                        'trust_added_file = ""\n'
+                        + SECTION % (url, "connect_timeout = 2s\n"
+                                          "command_timeout = 2s"))
+            done = subprocess.run(
+                [os.path.join(BUILD, "halibutd"), "-t", "--online", "-c",
+                 node_conf], capture_output=True, text=True,
+                timeout=PATIENCE)
+            assert done.returncode == 1, done
+            errors = [line for line in done.stdout.splitlines()
+                      if line.startswith("redis: ")]
+            assert len(errors) == 1 and words in errors[0], done
+            assert done.stderr.splitlines() == [
+                "halibutd: the queue would not work with this Redis server"]
+            assert "nobody is trusted" in done.stdout, done
 
 
 if __name__ == "__main__":

@@ -115,6 +115,8 @@ static void an_unknown_setting_is_an_error_with_a_hint(void **state)
 	assert_wrong("quux_quux = 1\n", 1, "halibutd.conf(5) has the list");
 	assert_wrong("service \"A\" {\n comand = \"x\"\n}\n", 2,
 	             "in section service; did you mean \"command\"?");
+	assert_wrong("redis {\n password = \"x\"\n}\n", 2,
+	             "in section redis; did you mean \"password_file\"?");
 }
 
 static void a_wrong_value_is_told_with_its_line(void **state)

@@ -21,6 +21,7 @@ static const char text[] =
 	"route \"here.example.com\" { to = \"hosted\" }\n"
 	"endpoint \"https://inner:10933\" { thumbprint = " PRINT1 "\n"
 	" proxy = \"p:1\" }\n"
+	"endpoint \"https://127.0.0.1:8\" { thumbprint = " PRINT1 " }\n"
 	"service \"IEcho\" { command = x }\n";
 
 struct fixture {
@@ -205,13 +206,21 @@ static void control_does_not_take_a_slip_for_this_gateway(void **state)
 	                     "INone", NULL),
 	                 HALIBUT_ENO_ROUTE);
 	assert_non_null(strstr(f->err.message, "; named are "));
-	assert_non_null(strstr(f->err.message, " and 2 more. To"));
+	assert_non_null(strstr(f->err.message, " and 3 more. To"));
 	assert_null(strstr(f->err.message, "localhost"));
 	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://localhost:7/",
 	                     "IEcho", NULL),
 	                 HALIBUT_OK);
 	assert_int_equal(f->d.kind, HBT_ROUTE_HOSTED);
 	assert_false(f->d.by_default);
+	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://127.0.0.1:7/",
+	                     "IEcho", NULL),
+	                 HALIBUT_ENO_ROUTE);
+	assert_non_null(
+		strstr(f->err.message, "; did you mean https://127.0.0.1:8?"));
+	assert_int_equal(ask(f, HBT_ORIGIN_CONTROL, "https://127.0.0.1/",
+	                     "IEcho", NULL),
+	                 HALIBUT_OK);
 	assert_int_equal(ask(f, HBT_ORIGIN_CLIENT, "https://iner:10933/",
 	                     "IEcho", NULL),
 	                 HALIBUT_OK);

@@ -284,6 +284,7 @@ static void an_encrypted_pem_key_needs_its_password(void **state)
 	assert_null(cert);
 	assert_int_equal(hbt_tls_load_file(path, "wrong", &cert, &key, &err),
 	                 HALIBUT_EINVAL);
+	assert_non_null(strstr(err.message, "is the password that of this"));
 	assert_int_equal(hbt_tls_load_file(path, "secret", &cert, &key, NULL),
 	                 0);
 	assert_string_equal(key, key_pem);

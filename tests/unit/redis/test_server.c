@@ -141,7 +141,7 @@ static void a_missing_password_is_told(void **state)
 	(void)state;
 	ask(&server, "CONFIG SET requirepass secret");
 	harness_connect(server.url);
-	harness_fails_with("NOAUTH", "set password");
+	harness_fails_with("NOAUTH", "give its password");
 	hbt_redis_free(&h.redis);
 	free(redis_server_ask(&server, "PING"));
 	redis_server_kill(&server);
