@@ -184,6 +184,11 @@ static void hear(void *arg, const char *object, size_t len)
 
 int hbt_logs_follow(struct hbt_link *link, uint32_t id)
 {
+	for (size_t i = 0; i < n_followers; i++)
+		if (followers[i].link == link) { /* each has one place */
+			followers[i].id = id;
+			return HALIBUT_OK;
+		}
 	if (n_followers == MAX_FOLLOWERS)
 		return HALIBUT_ELIMIT;
 	followers[n_followers++] = (struct follower){link, id};
