@@ -664,13 +664,12 @@ def test_deaths_in_a_row_double_the_delay_and_an_answer_resets_it():
 
 
 def test_a_call_that_takes_too_long_ends_with_the_whole_group():
-    w = misfit(timeout_ms=1500)
+    w = misfit(timeout_ms=5000)  # the start of a program may take a while
     for stubborn in (False, True):
-        # Starting the program is not what this measures.
         w.result("IMisfit", "Pid")
         path = w.path(f"pids-{stubborn}")
         e = w.error("IMisfit", "Hang", path, stubborn)
-        check_invocation(e, "IMisfit", "within 1500 ms", "raise the service's")
+        check_invocation(e, "IMisfit", "within 5000 ms", "raise the service's")
         with open(path) as f:
             pids = [int(p) for p in f.read().split()]
         wait_for(lambda: not any(alive(p) for p in pids), "all are killed")

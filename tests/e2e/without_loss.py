@@ -410,18 +410,22 @@ def test_what_was_taken_out_of_redis_comes_before_its_poller_goes():
             all_.nodes.append(b)
             for node in (a, b):
                 node.wait_redis()
+            asked = all_.redis.commands()["lpop"]
             p = Poller(b, "poll://slow/")
             b.wait_idle_poller("poll://slow/")
-            proxy.delay = 1  # for each answer of Redis, one after the other
+            until(lambda: all_.redis.commands()["lpop"] > asked,
+                  "Redis has nothing for it yet")
             client = Client(a)
+            released = proxy.hold_reply(b"LPOP")
             client.start("poll://slow/", "ICount", "AddOne", 1)
-            until(lambda: "rpush" in all_.redis.commands(), "it is in Redis")
-            until(lambda: not any(":list:" in k for k in all_.redis.keys()),
-                  "its id was taken out of Redis")
+            assert proxy.caught.wait(g.PATIENCE), "nobody takes it"
+            proxy.delay = 1  # for each answer of Redis, one after the other
             if leave == "drain":
                 ctl("drain", "--socket", b.control, check=True)
             else:
                 b.process.send_signal(signal.SIGTERM)
+            b.wait_log('"event":"(drained|stopping)"')
+            released.set()
             request, _ = p.take()
             proxy.delay = 0
             p.answer(request, 2)
