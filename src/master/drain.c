@@ -23,9 +23,6 @@
 #define TICK_MS 100
 /* For what is left to do after the last call. */
 #define LAST_STEPS_MS 10000
-/* For the queue worker, when the others were ended: its nodes have to hear what
- * became of the calls that were carried here. */
-#define LAST_WORDS_MS 5000
 /* How often systemd hears that a stop without deadline goes on. */
 #define EXTEND_MS 5000
 
@@ -243,31 +240,11 @@ static int start_ticking(struct hbt_master *m)
 
 /* Stopping */
 
-/* All end now, but for the queue workers' last words, if they did not have
- * their time for those already. */
-static void end_workers(struct hbt_master *m, const char *why)
-{
-	const struct timeval last_words = span(LAST_WORDS_MS);
-
-	if (m->past_deadline ||
-	    hbt_workers_left(m->workers, HBT_PEER_QUEUE_WORKER) == 0) {
-		hbt_workers_kill_all(m->workers, why);
-		return;
-	}
-	m->past_deadline = true;
-	event_add(m->stop_timer, &last_words);
-	hbt_workers_kill_but(m->workers, HBT_PEER_QUEUE_WORKER, why);
-}
-
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
-	struct hbt_master *m = arg;
-
 	(void)fd;
 	(void)what;
-	end_workers(m, m->past_deadline
-	                       ? "it could not tell the other nodes in time"
-	                       : "it did not stop within stop_timeout");
+	hbt_deadline_passed(arg);
 }
 
 static void begin_draining(struct hbt_master *m)
@@ -316,7 +293,7 @@ static void stop_at_once(struct hbt_master *m, const char *why)
 	}
 	if (!m->queues_stopped)
 		stop_queues(m);
-	end_workers(m, "told to stop at once");
+	hbt_deadline_end_workers(m, "told to stop at once");
 	advance(m);
 }
 

@@ -75,9 +75,9 @@ struct hbt_master {
 	struct event *signals[N_SIGNALS];
 	struct event *second_timer;
 
-	/* drain.c's */
+	/* drain.c's and deadline.c's */
 	struct event *delay_timer, *stop_timer, *drain_timer;
-	bool has_deadline, past_deadline, queues_stopped;
+	bool has_deadline, past_deadline, queues_stopped, waiting_refused;
 	int64_t stage_ms, extended_ms;
 
 	char node_id[HBT_GUID_TEXT]; /* of this start, for other nodes */
@@ -121,6 +121,13 @@ void hbt_drain_queue_worker_serves(struct hbt_master *m,
                                    const struct hbt_worker *w);
 int hbt_drain_worker_drained(struct hbt_master *m, struct hbt_worker *w);
 void hbt_drain_worker_gone(struct hbt_master *m);
+
+/* deadline.c: stop_timer is over; what still waits is refused first, and other
+ * nodes have some time to hear of the end. */
+void hbt_deadline_passed(struct hbt_master *m);
+/* All workers end now, queue workers a little later, or at once if that was
+ * said before. why is for the log. */
+void hbt_deadline_end_workers(struct hbt_master *m, const char *why);
 
 /* dispatch.c: connections and calls to workers. */
 bool hbt_dispatch_accepted(void *master, int fd, const char *peer,

@@ -114,6 +114,28 @@ def test_what_waits_for_a_queue_of_this_node_is_served_though_it_is_drained():
     assert node.stop() == 0
 
 
+def test_what_still_waits_at_the_deadline_ends_as_not_executed():
+    hosted = Hosted()
+    node = Node("stop_timeout = 1s\n" + hosted.conf)
+    p = Poller(node, "poll://slow/")
+    node.wait_idle_poller("poll://slow/")
+    taken = Client(node)
+    taken.start("poll://slow/", "IAny", "Echo", "x")
+    p.take()
+    waiting = start_calls(hosted, 3, node)
+    executed = waiting.pop(hosted.asked()[0])
+    waiting.append(Client(node))
+    waiting[-1].start("poll://slow/", "IAny", "Echo", "y")
+    until(lambda: node.status()["calls"]["waiting"] == 3, "three wait")
+    node.process.send_signal(signal.SIGTERM)
+    for client in waiting:
+        text = client.finish()[0]["error"]["message"]
+        assert "is stopping; the request was not sent" in text, text
+    assert taken.at_eof() and executed.at_eof()  # cut off: who knows
+    assert node.process.wait(g.PATIENCE) == 0
+    assert len(hosted.asked()) == 1
+
+
 def test_who_asks_over_the_control_socket_is_answered_before_it_stops():
     hosted = Hosted()
     node = Node("stop_timeout = 1h\n" + hosted.conf)
