@@ -318,6 +318,22 @@ def test_a_caller_that_restarts_meanwhile_does_not_hold_up_a_stop():
     assert node.process.wait(g.PATIENCE) == 0
 
 
+def test_peers_at_either_node_of_a_redis_that_restart_do_not_hold_up_a_stop():
+    for leaving, restarts in itertools.product((0, 1), ("caller", "service")):
+        with in_flight_through_redis("stop_timeout = 1h\n") as (
+                all_, client, p, request):
+            node = all_.nodes[leaving]
+            node.process.send_signal(signal.SIGTERM)
+            until(lambda: node.status()["state"] == "draining", "it stops")
+            if restarts == "caller":
+                client.close()
+                assert p.at_eof(), p.buffer  # nobody wants it any more
+            else:
+                p.close()
+                assert client.finish()[0]["error"] is not None
+            assert node.process.wait(g.PATIENCE) == 0
+
+
 if __name__ == "__main__":
     g.main([v for k, v in list(globals().items()) if k.startswith("test_")
             and (has_redis() or "redis" not in k)])
