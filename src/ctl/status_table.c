@@ -192,7 +192,7 @@ static void print_reachable(const json_t *redis, FILE *f)
 	hbt_ctl_format_ms(number(redis, up ? "up_s" : "down_s") * 1000, since);
 	if (json_is_false(json_object_get(redis, "ever_reachable"))) {
 		fprintf(f,
-		        "  server         %s, NEVER REACHED; it is tried since "
+		        "  server         %s, NEVER REACHED, tried for "
 		        "%s\n",
 		        text(redis, "server"), since);
 		return;
@@ -254,6 +254,18 @@ static void print_nodes(const json_t *list, FILE *f)
 		        text(o, "started"));
 }
 
+static void print_last_error(const json_t *redis, FILE *f)
+{
+	char since[32];
+
+	hbt_ctl_format_ms(number(redis, "last_error_s") * 1000, since);
+	if (json_is_integer(json_object_get(redis, "last_error_s")))
+		fprintf(f, "  last error     %s ago: %s\n", since,
+		        text(redis, "last_error"));
+	else
+		fprintf(f, "  last error     %s\n", text(redis, "last_error"));
+}
+
 static void print_redis(const json_t *redis, FILE *f)
 {
 	fprintf(f, "\nREDIS  key prefix %s\n", text(redis, "key_prefix"));
@@ -261,7 +273,7 @@ static void print_redis(const json_t *redis, FILE *f)
 		print_reachable(redis, f);
 	print_room(redis, f);
 	if (has_text(redis, "last_error"))
-		fprintf(f, "  last error     %s\n", text(redis, "last_error"));
+		print_last_error(redis, f);
 	print_findings(json_object_get(redis, "findings"), f);
 	print_nodes(json_object_get(redis, "nodes"), f);
 }

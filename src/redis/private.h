@@ -90,6 +90,7 @@ struct hbt_redis {
 	uint64_t outages, reconnects;
 	uint64_t bytes_in, bytes_out;
 	struct halibut_error last_error;
+	int64_t last_error_ms;
 	int64_t refusing_since_ms; /* 0: it takes what is written */
 	struct halibut_error refusal;
 	LIST_HEAD(, doctor) doctors; /* at work */

@@ -102,9 +102,15 @@ static void note_up(struct hbt_redis *r)
 		r->changed(r->changed_arg, true);
 }
 
-static void note_lost(struct hbt_redis *r, const struct halibut_error *why)
+static void note_error(struct hbt_redis *r, const struct halibut_error *why)
 {
 	hbt_error_copy(&r->last_error, why);
+	r->last_error_ms = hbt_now_ms();
+}
+
+static void note_lost(struct hbt_redis *r, const struct halibut_error *why)
+{
+	note_error(r, why);
 	if (r->up) {
 		r->up = false;
 		r->outages++;
@@ -121,7 +127,7 @@ static void note_lost(struct hbt_redis *r, const struct halibut_error *why)
 
 static void note_failed(struct hbt_redis *r, const struct halibut_error *why)
 {
-	hbt_error_copy(&r->last_error, why);
+	note_error(r, why);
 	log_outage(r, why);
 }
 
@@ -408,6 +414,7 @@ void hbt_redis_state(const struct hbt_redis *r, struct hbt_redis_state *out)
 		.up_since_ms = r->up_since_ms,
 		.down_since_ms = r->down_since_ms,
 		.was_up = r->was_up,
+		.last_error_ms = r->last_error_ms,
 		.refusing_since_ms = r->refusing_since_ms,
 		.outages = r->outages,
 		.reconnects = r->reconnects,

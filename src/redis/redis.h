@@ -130,6 +130,7 @@ struct hbt_redis_state {
 	bool commands_up, subscriber_up;
 	char server[256];       /* where it is connected or tries to: no secret */
 	char last_error[512];   /* "" when there was none */
+	int64_t last_error_ms;  /* hbt_now_ms(); 0: there was none */
 	int64_t up_since_ms;    /* hbt_now_ms(); 0: not up */
 	int64_t down_since_ms;  /* 0: up */
 	bool was_up;            /* once at least since hbt_redis_new() */

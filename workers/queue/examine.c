@@ -146,9 +146,12 @@ void examine_free(struct worker *w)
 	free(x);
 }
 
-void examine_again(struct worker *w)
+void examine_again(struct worker *w, bool if_wrong)
 {
-	w->examiner->up = false;
+	struct examiner *x = w->examiner;
+
+	if (!if_wrong || json_array_size(x->findings) > 0)
+		x->up = false;
 }
 
 json_t *examine_findings(const struct worker *w)

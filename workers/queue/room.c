@@ -23,6 +23,7 @@ struct room {
 	bool up;        /* as the tick last saw Redis */
 	bool forbidden; /* by the ACL; asked again with the next connection */
 	bool known, tight;
+	bool refusing; /* as the tick last saw Redis: a change is looked at */
 	int64_t due_ms;
 	long long used, max; /* bytes; max 0: no limit */
 };
@@ -42,10 +43,12 @@ static void judge(struct room *r)
 
 	if (!r->tight && percent >= TIGHT) {
 		r->tight = true;
-		examine_again(r->w);
+		/* When it is full already, that was said. */
+		if (!r->refusing)
+			examine_again(r->w, false);
 	} else if (r->tight && percent < WIDE) {
 		r->tight = false;
-		examine_again(r->w);
+		examine_again(r->w, true);
 	}
 }
 
@@ -86,6 +89,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (!r->up) {
 		r->up = true;
 		r->forbidden = false;
+		r->due_ms = 0;
+	}
+	if (r->refusing != (s.refusing_since_ms != 0)) {
+		r->refusing = !r->refusing;
 		r->due_ms = 0;
 	}
 	if (r->forbidden || r->batch != NULL || hbt_now_ms() < r->due_ms ||

@@ -59,6 +59,7 @@ static void add_redis(const struct worker *w, json_t *o)
 	set_int(o, "bytes_out", s.bytes_out);
 	set_int(o, "channels", s.channels);
 	set_text_or_null(o, "last_error", s.last_error);
+	set_int(o, "last_error_s", seconds_since(s.last_error_ms));
 	room_describe(w, o);
 }
 

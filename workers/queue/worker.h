@@ -138,8 +138,8 @@ json_t *lengths_list(const struct worker *w);
 int examine_start(struct worker *w);
 void examine_free(struct worker *w); /* after backend_free() */
 json_t *examine_findings(const struct worker *w); /* a copy */
-/* Soon: something has changed there. */
-void examine_again(struct worker *w);
+/* Soon: something has changed there. if_wrong: unless all was well. */
+void examine_again(struct worker *w, bool if_wrong);
 
 /* room.c */
 int room_start(struct worker *w);
