@@ -13,13 +13,12 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "ipc/proto.h"
 
 /* Giving space back costs a system call that is worth it only for a lot. */
 #define PUNCH_BYTES ((int64_t)1024 * 1024)
-#define LOG_INTERVAL_MS 10000
 #define RETRY_MS 1000 /* a disk that refuses */
 /* A disk that blocks for longer rests for so many times as long, so that most
  * of the time is for other things, but not for ever. */
@@ -103,35 +102,23 @@ bool hbt_spool_is_empty(const struct hbt_spool *s)
 
 static void complain(const struct hbt_spool *s, int err)
 {
-	static int64_t last_ms;
-	int64_t now = hbt_now_ms();
-
-	if (last_ms != 0 && now - last_ms < LOG_INTERVAL_MS)
-		return;
-	last_ms = now;
-	log_event(HBT_LOG_WARNING,
-	          LOG_ABOUT(.event = "spool_failed", .reason = strerror(err)),
-	          "cannot spool DataStreams in %s: %s; senders wait for "
-	          "their readers meanwhile",
-	          s->directory, strerror(err));
+	log_limited("spool_failed", HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "spool_failed", .reason = strerror(err)),
+	            "cannot spool DataStreams in %s: %s; senders wait for "
+	            "their readers meanwhile",
+	            s->directory, strerror(err));
 }
 
 static void say_slow(const struct hbt_spool *s, int64_t took_us)
 {
-	static int64_t last_ms;
-	int64_t now = hbt_now_ms();
-
-	if (last_ms != 0 && now - last_ms < LOG_INTERVAL_MS)
-		return;
-	last_ms = now;
-	log_event(HBT_LOG_WARNING,
-	          LOG_ABOUT(.event = "spool_slow",
-	                    .remedy = "spool_directory should be on a fast "
-	                              "local disk"),
-	          "a write to %s took %lld ms, in which nothing else was done: "
-	          "senders of DataStreams are slowed down; spool_directory "
-	          "should be on a fast local disk",
-	          s->directory, (long long)(took_us / 1000));
+	log_limited("spool_slow", HBT_LOG_WARNING,
+	            LOG_ABOUT(.event = "spool_slow",
+	                      .remedy = "spool_directory should be on a fast "
+	                                "local disk"),
+	            "a write to %s took %lld ms, in which nothing else was "
+	            "done: senders of DataStreams are slowed down; "
+	            "spool_directory should be on a fast local disk",
+	            s->directory, (long long)(took_us / 1000));
 }
 
 /* How often we gave the processor away: who waits for a disk does. */

@@ -15,26 +15,8 @@
 #include "runtime/pool.h"
 #include "runtime/runtime.h"
 #include "runtime/trust_set.h"
+#include "../short_memory.h"
 
-/* Allocations until the one that fails; negative: none does. */
-static int countdown = -1;
-static bool failed;
-
-static bool fails(void)
-{
-	if (countdown < 0 || countdown-- > 0)
-		return false;
-	failed = true;
-	return true;
-}
-
-#define WRAP(type, name, params, args)                                         \
-	type __real_##name params;                                             \
-	type __wrap_##name params;                                             \
-	type __wrap_##name params                                              \
-	{                                                                      \
-		return fails() ? NULL : __real_##name args;                    \
-	}
 WRAP(void *, malloc, (size_t n), (n))
 WRAP(void *, calloc, (size_t n, size_t size), (n, size))
 
