@@ -14,6 +14,7 @@ from gateway import (BUILD, Client, Node, PATIENCE, Poller, echo_first, main,
 from cluster_nodes import Cluster, has_redis
 
 HOUR = 3600
+LONG = 120  # without a word, on a busy machine
 JUMPS = (5 * HOUR, -7 * HOUR, 300 * 24 * HOUR, 0)
 LIBRARY = os.path.join(BUILD, "tests/e2e/.libs/clock_shift.so")
 
@@ -60,8 +61,8 @@ def counts(node):
 def calls_go_on_while_the_clock_jumps():
     clock = Clock()
     node = Node(env=clock.env)
-    Poller(node, "poll://quick").serve(echo_first)
-    slow = Poller(node, "poll://slow")
+    Poller(node, "poll://quick", timeout=LONG).serve(echo_first)
+    slow = Poller(node, "poll://slow", timeout=LONG)
     node.wait_idle_poller("poll://quick/")
     node.wait_idle_poller("poll://slow/")
     under_way, client = Client(node), Client(node)
@@ -102,7 +103,7 @@ def what_waits_for_a_taker_waits_as_long_as_it_may():
     clock.set(-24 * HOUR)
     reply, _ = clients[0].finish()
     assert reply["error"] is not None, reply
-    Poller(node, "poll://late").serve(echo_first)
+    Poller(node, "poll://late", timeout=LONG).serve(echo_first)
     reply, _ = clients[1].finish()
     assert reply["result"] == 7, reply
     node.stop()
@@ -119,8 +120,8 @@ def nodes_whose_clocks_differ_are_one_server():
         near, far = cluster.nodes
         for node in cluster.nodes:
             node.wait_redis()
-        Poller(far, "poll://far").serve(echo_first)
-        slow = Poller(far, "poll://slow")
+        Poller(far, "poll://far", timeout=LONG).serve(echo_first)
+        slow = Poller(far, "poll://slow", timeout=LONG)
         far.wait_idle_poller("poll://far/")
         far.wait_idle_poller("poll://slow/")
         under_way, client = Client(near), Client(near)

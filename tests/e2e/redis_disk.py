@@ -62,7 +62,7 @@ def lines(node, event):
 
 
 def serve(node, uri):
-    Poller(node, uri).serve(echo_first)
+    Poller(node, uri, timeout=LONGER).serve(echo_first)
     node.wait_idle_poller(uri)
 
 
