@@ -307,11 +307,11 @@ static void a_worker_that_answers_lives_on(void **state)
 	struct fixture *f = *state;
 	int64_t later;
 
-	f->cfg->worker_hang_timeout_ms = 150;
-	f->cfg->worker_ping_interval_ms = 50;
+	f->cfg->worker_hang_timeout_ms = 1500;
+	f->cfg->worker_ping_interval_ms = 300;
 	start(f, "good");
 	WAIT_FOR(f, f->ready == 1);
-	later = hbt_now_ms() + 600; /* several times the timeout */
+	later = hbt_now_ms() + 3500; /* several times the timeout */
 	WAIT_FOR(f, hbt_now_ms() > later);
 	assert_int_equal(first(f)->state, WORKER_READY);
 	assert_int_equal(f->lost, 0);

@@ -719,9 +719,9 @@ static void each_read_restarts_the_read_timeout(void **state)
 	side_init(&c);
 	side_init(&s);
 	open_pair(&c, &s);
-	hbt_conn_read_timeout(s.conn, 400, "more");
+	hbt_conn_read_timeout(s.conn, 1500, "more");
 	for (i = 0; i < 8; i++) {
-		int64_t until = hbt_now_ms() + 100;
+		int64_t until = hbt_now_ms() + 250;
 
 		text(&c, "x");
 		WAIT(hbt_now_ms() >= until);
@@ -762,9 +762,9 @@ static void paused_time_does_not_count(void **state)
 	side_init(&c);
 	side_init(&s);
 	open_pair(&c, &s);
-	hbt_conn_read_timeout(s.conn, 60, "x");
+	hbt_conn_read_timeout(s.conn, 700, "x");
 	hbt_conn_pause(s.conn);
-	until = hbt_now_ms() + 150;
+	until = hbt_now_ms() + 900;
 	WAIT(hbt_now_ms() >= until);
 	assert_int_equal(s.failures, 0);
 	hbt_conn_resume(s.conn);

@@ -52,9 +52,9 @@ static void a_frozen_server_is_noticed_in_the_command_timeout(void **state)
 	int64_t begin;
 
 	(void)state;
-	o.command_timeout_ms = 400;
-	o.connect_timeout_ms = 400;
-	o.keep_alive_ms = 200;
+	o.command_timeout_ms = 1500;
+	o.connect_timeout_ms = 1500;
+	o.keep_alive_ms = 400;
 	harness_connect_with(&o);
 	AWAIT(harness_is_up());
 	h.infos = 0;
@@ -62,10 +62,10 @@ static void a_frozen_server_is_noticed_in_the_command_timeout(void **state)
 	begin = hbt_now_ms();
 	harness_send(&out, 25000, "SET k v");
 	AWAIT(!harness_is_up());
-	assert_in_range(hbt_now_ms() - begin, 350, 2000);
+	assert_in_range(hbt_now_ms() - begin, 1000, 10000);
 	assert_int_equal(h.warnings, 1);
-	assert_non_null(strstr(h.warning, "no answer within 400 ms"));
-	harness_idle(600); /* attempts go on, and fail */
+	assert_non_null(strstr(h.warning, "no answer within 1500 ms"));
+	harness_idle(2000); /* attempts go on, and fail */
 	redis_server_thaw(&server);
 	AWAIT(out.done && harness_is_up());
 	assert_string_equal(out.text, "OK ");
