@@ -17,8 +17,13 @@ enum {
 	 * many foreign ones it may bring for one of ours. */
 	JUDGED_PULSES = 2000,
 	FOREIGN_PULSES = 4,
+	/* After so many requests that listen each to their own it is tried
+	 * again, the next time after twice as many. */
+	FIRST_ALONE = 64,
+	MOST_ALONE = 1 << 20,
 };
 #define LONGEST_WAIT_MS ((int64_t)24 * 3600 * 1000)
+#define TIMER_ACTIVE INT64_MIN /* it fires in this turn of the loop */
 #define LONGEST_TTL_MS ((int64_t)365 * 24 * 3600 * 1000)
 
 void hbt_redis_times_init(struct hbt_redis_times *t)
@@ -43,17 +48,26 @@ void hbt_redis_times_init(struct hbt_redis_times *t)
 
 /* ---- Time ---- */
 
+/*
+ * libevent's clock is behind by up to 4 ms: a timer whose time has come may
+ * still wait. So what is due is not left to it.
+ */
 static void start_timer(struct hbt_redis_node *n)
 {
 	const struct hbt_deadline *d = n->deadlines.soonest;
 	struct timeval tv;
 	int64_t wait;
 
-	if (d == NULL || d->at_ms >= n->timer_at_ms)
+	if (d == NULL || n->timer_at_ms == TIMER_ACTIVE)
 		return;
 	wait = d->at_ms - hbt_now_ms();
-	if (wait < 0)
-		wait = 0;
+	if (wait <= 0) {
+		n->timer_at_ms = TIMER_ACTIVE;
+		event_active(n->timer, EV_TIMEOUT, 0);
+		return;
+	}
+	if (d->at_ms >= n->timer_at_ms)
+		return;
 	if (wait > LONGEST_WAIT_MS)
 		wait = LONGEST_WAIT_MS;
 	tv.tv_sec = wait / 1000;
