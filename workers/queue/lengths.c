@@ -1,7 +1,9 @@
 /*
  * How much waits in the queues that the nodes share: for the status. Of an
  * endpoint that has a taker here which waits, nothing does; Redis is asked
- * about the others alone, so that a node full of idle services asks nothing.
+ * about the others alone, so that a node full of idle services asks nothing,
+ * and seldom about those for which nothing is under way here, so that one that
+ * called many others once does not ask for ever.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +13,7 @@
 #include "worker.h"
 
 #define LOOK_S 5
+#define ALL_ROUNDS 12 /* every so many, those with nothing under way as well */
 #define MAX_ASKED 200 /* endpoints at a time */
 #define MAX_SHOWN 1000
 
@@ -24,6 +27,8 @@ struct lengths {
 	char *keys[MAX_ASKED];
 	size_t n_keys;
 	size_t skip; /* where the next round begins */
+	unsigned round;
+	bool all; /* this round */
 };
 
 static void forget_keys(struct lengths *l)
@@ -75,6 +80,9 @@ static void pick_key(void *arg, struct hbt_queue *q)
 		json_object_del(l->by_key, q->key);
 		return;
 	}
+	if (!l->all && n.waiting == 0 && n.taken == 0 &&
+	    json_object_get(l->by_key, q->key) == NULL)
+		return;
 	if (pick->i++ < l->skip || l->n_keys == MAX_ASKED)
 		return;
 	if ((l->keys[l->n_keys] = strdup(q->key)) != NULL)
@@ -93,6 +101,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	hbt_redis_state(l->w->setup->redis, &s);
 	if (!s.commands_up || l->refused || l->batch != NULL)
 		return;
+	l->all = l->round++ % ALL_ROUNDS == 0 || (l->all && l->skip > 0);
 	hbt_switchboard_each(l->w->switchboard, pick_key, &pick);
 	l->skip = l->skip + l->n_keys < pick.i ? l->skip + l->n_keys : 0;
 	if (l->skip == 0 && pick.i == l->n_keys)
