@@ -268,7 +268,6 @@ static struct hbt_redis_node *of_pattern(struct hbt_redis_listener *l)
 /* Each request listens to its own channel from now on. */
 static void leave_pattern(struct hbt_redis_node *n)
 {
-	n->use_pattern = false;
 	hbt_redis_unlisten(n->redis, &n->pattern);
 	redis_sends_listen(n);
 }
@@ -279,9 +278,15 @@ static void judge_pattern(struct hbt_redis_node *n)
 	if (n->pulses_ours + n->pulses_foreign < JUDGED_PULSES)
 		return;
 	if (n->pulses_foreign > FOREIGN_PULSES * n->pulses_ours) {
-		log_info("Redis queue: most pulses of responses are for other "
-		         "nodes; from now on each request listens to its own "
-		         "channel");
+		if (n->alone_max == 0)
+			log_info("Redis queue: most pulses of responses are "
+			         "for other nodes; each request listens to its "
+			         "own channel");
+		n->alone = 0;
+		n->alone_max = n->alone_max == 0 ? FIRST_ALONE
+		               : n->alone_max < MOST_ALONE
+		                       ? 2 * n->alone_max
+		                       : MOST_ALONE;
 		leave_pattern(n);
 	}
 	n->pulses_ours = n->pulses_foreign = 0;
@@ -318,19 +323,22 @@ static void on_pattern_refused(struct hbt_redis_listener *l, const char *why)
 	log_info("Redis queue: no subscription with a pattern (%s); each "
 	         "request listens to its own channel",
 	         why);
+	of_pattern(l)->may_use_pattern = false;
 	leave_pattern(of_pattern(l));
 }
 
-static int listen_to_pattern(struct hbt_redis_node *n)
+/* A node that asks nothing hears of no responses: not before the first. */
+bool redis_hears_responses(struct hbt_redis_node *n)
 {
 	struct hbt_redis_name name;
 
-	n->pattern.message = on_pattern;
-	n->pattern.established = on_pattern_established;
-	n->pattern.refused = on_pattern_refused;
+	if (n->pattern.channel != NULL)
+		return true;
+	if (!n->may_use_pattern || n->alone++ < n->alone_max)
+		return false;
 	return hbt_redis_listen(n->redis, &n->pattern,
 	                        hbt_redis_response_pattern(&name, n->prefix),
-	                        true);
+	                        true) == HALIBUT_OK;
 }
 
 /* ---- Pausing ---- */
@@ -382,7 +390,10 @@ int hbt_redis_node_new(struct hbt_redis_node **out, struct event_base *base,
 	n->wrappers = config->wrappers;
 	n->limits = config->limits;
 	n->times = config->times;
-	n->use_pattern = config->pattern_responses;
+	n->may_use_pattern = config->pattern_responses;
+	n->pattern.message = on_pattern;
+	n->pattern.established = on_pattern_established;
+	n->pattern.refused = on_pattern_refused;
 	n->timer_at_ms = INT64_MAX;
 	n->tidy.fn = on_tidy;
 	TAILQ_INIT(&n->fresh);
@@ -392,8 +403,7 @@ int hbt_redis_node_new(struct hbt_redis_node **out, struct event_base *base,
 	n->prefix = strdup(config->key_prefix);
 	n->read_keys = calloc(TIDY_KEYS, sizeof(*n->read_keys));
 	n->timer = event_new(base, -1, 0, on_timer, n);
-	if (n->prefix == NULL || n->read_keys == NULL || n->timer == NULL ||
-	    (n->use_pattern && listen_to_pattern(n) != HALIBUT_OK)) {
+	if (n->prefix == NULL || n->read_keys == NULL || n->timer == NULL) {
 		hbt_redis_node_free(&n);
 		return HALIBUT_ENOMEM;
 	}
@@ -434,6 +444,8 @@ void hbt_redis_node_state(const struct hbt_redis_node *n,
 		.data_losses = n->guard.losses,
 		.heartbeats_out = n->beats_out,
 		.heartbeats_in = n->beats_in,
-		.pattern_responses = n->use_pattern,
+		.pattern_responses = n->may_use_pattern &&
+		                     (n->pattern.channel != NULL ||
+		                      n->alone_max == 0),
 	};
 }

@@ -79,9 +79,11 @@ struct hbt_redis_node {
 
 	/* The pattern that brings the pulses of all responses. */
 	struct hbt_redis_listener pattern;
-	bool use_pattern;
-	bool no_llen; /* the ACL does not allow it */
+	bool may_use_pattern;
 	uint64_t pulses_ours, pulses_foreign; /* since it was last judged */
+	/* Requests since it was left, and until it is tried again. */
+	uint64_t alone, alone_max;
+	bool no_llen; /* the ACL does not allow it */
 
 	/* Responses that were read and wait for their UNLINK. */
 	char **read_keys;
@@ -118,8 +120,11 @@ struct redis_queue {
 	struct redis_look *look;
 	struct redis_due look_due;
 
-	bool list_armed; /* its time-to-live was set a moment ago */
-	bool list_pushed; /* and it was pushed to since */
+	/* Of the list of ids: its time-to-live, and what was pushed since it
+	 * was set and is not known to be popped. */
+	unsigned list_round;
+	size_t list_open;
+	int64_t list_armed_ms;
 	struct redis_due list_due;
 };
 
@@ -161,6 +166,10 @@ void redis_beat(struct hbt_redis_node *n, struct hbt_redis_batch **batch,
                 const char *json);
 /* A time, rounded up so that many beats go out together. */
 int64_t redis_beat_time(int64_t at_ms);
+
+/* The pulses of all responses are listened to, for the request that begins now
+ * and those after it; else it listens to its own. */
+bool redis_hears_responses(struct hbt_redis_node *n);
 
 /* Nothing of n_taking is left? */
 void redis_settle(struct hbt_redis_node *n);
@@ -213,9 +222,15 @@ void redis_lost_ask(struct redis_lost *l, struct hbt_redis_node *n,
 
 /* ---- redis_queue.c ---- */
 
-/* For the time-to-live of the list of ids: part of a push. */
-void redis_queue_pushed(struct redis_queue *rq, struct hbt_redis_batch *b,
-                        const char *list);
+/*
+ * For the time-to-live of the list of ids, which is set only where something
+ * stays there. An id is about to be pushed; then Redis has replied, sure: it is
+ * there once, and somebody has heard of it; then somebody has popped it. *round
+ * is kept by whoever pushes; 0: nothing was pushed.
+ */
+void redis_queue_pushing(struct redis_queue *rq, unsigned *round);
+void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool sure);
+void redis_queue_popped(struct redis_queue *rq, unsigned *round);
 /* One of n_coming is p, which waits for a taker now. */
 void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p);
 /* One of n_coming does not come. */

@@ -15,8 +15,11 @@
 enum {
 	LOOK_MAX = 64,       /* ids asked for at once */
 	LOOK_RETRY_MS = 1000,
-	/* So long a list may be without: we might be killed. */
-	LIST_TTL_PAUSE_MS = 25,
+	/* How long a list is without a time-to-live while somebody has heard
+	 * of what was pushed, and may be about to pop it; and how often that
+	 * is set at most. */
+	LIST_HEARD_MS = 100,
+	LIST_PAUSE_MS = 25,
 	/* A list that tells when something comes is looked at that much
 	 * rarer: only a sender that died between two commands says nothing. */
 	TOLD_LOOKS = 20,
@@ -243,28 +246,19 @@ static void on_look_due(struct redis_due *due)
 /* ---- The list's time-to-live ---- */
 
 /*
- * Each push arms it in the reference. Here the first of several does, at
- * once, and the last, a moment later.
+ * Each push arms it in the reference. Here it is armed at once where nobody
+ * has heard of the push, or Redis did not say; and a moment later where somebody
+ * has, but is not known to have popped the id by then. A list that is empty
+ * is none.
  */
-void redis_queue_pushed(struct redis_queue *rq, struct hbt_redis_batch *b,
-                        const char *list)
-{
-	if (rq->list_armed) {
-		rq->list_pushed = true;
-		return;
-	}
-	redis_add_expire(b, list, rq->node->times.list_ttl_ms);
-	rq->list_armed = true;
-	redis_due_set(rq->node, &rq->list_due,
-	              hbt_now_ms() + LIST_TTL_PAUSE_MS);
-}
-
 static void arm_list(struct redis_queue *rq)
 {
 	struct hbt_redis_batch *b = hbt_redis_batch_new(rq->node->redis);
 	struct hbt_redis_name name;
 
-	rq->list_pushed = false;
+	rq->list_open = 0;
+	rq->list_round++;
+	rq->list_armed_ms = hbt_now_ms();
 	if (b == NULL)
 		return;
 	redis_add_expire(b,
@@ -280,12 +274,37 @@ static void on_list_due(struct redis_due *due)
 		(struct redis_queue *)((char *)due -
 	                               offsetof(struct redis_queue, list_due));
 
-	rq->list_armed = rq->list_pushed;
-	if (!rq->list_pushed)
-		return;
-	arm_list(rq);
-	redis_due_set(rq->node, &rq->list_due,
-	              hbt_now_ms() + LIST_TTL_PAUSE_MS);
+	if (rq->list_open > 0)
+		arm_list(rq);
+}
+
+static void open_list(struct redis_queue *rq, unsigned *round, int64_t at_ms)
+{
+	rq->list_open++;
+	*round = rq->list_round;
+	if (!hbt_deadline_is_set(&rq->node->deadlines,
+	                         &rq->list_due.deadline) ||
+	    at_ms < rq->list_due.deadline.at_ms)
+		redis_due_set(rq->node, &rq->list_due, at_ms);
+}
+
+void redis_queue_pushing(struct redis_queue *rq, unsigned *round)
+{
+	open_list(rq, round, hbt_now_ms() + LIST_HEARD_MS);
+}
+
+void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool sure)
+{
+	/* What was armed since may have been so before the push. */
+	if (!sure || (*round != 0 && *round != rq->list_round))
+		open_list(rq, round, rq->list_armed_ms + LIST_PAUSE_MS);
+}
+
+void redis_queue_popped(struct redis_queue *rq, unsigned *round)
+{
+	if (*round == rq->list_round)
+		rq->list_open--;
+	*round = 0;
 }
 
 /* ---- Takers ---- */
@@ -465,7 +484,7 @@ static void redis_free(struct hbt_queue *q)
 	rq->node->n_taking -= rq->n_coming + (rq->look != NULL);
 	redis_settle(rq->node);
 	hbt_redis_unlisten(rq->node->redis, &rq->pulse);
-	if (rq->list_pushed)
+	if (rq->list_open > 0)
 		arm_list(rq);
 	redis_due_clear(rq->node, &rq->look_due);
 	redis_due_clear(rq->node, &rq->list_due);
@@ -505,6 +524,7 @@ struct hbt_queue *hbt_redis_queue_new(struct hbt_redis_node *node,
 	rq->node = node;
 	LIST_INSERT_HEAD(&node->queues, rq, link);
 	rq->burst = 1;
+	rq->list_round = 1;
 	rq->pulse.message = on_pulse;
 	rq->pulse.established = on_established;
 	rq->look_due.fn = on_look_due;

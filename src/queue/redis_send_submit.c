@@ -21,8 +21,11 @@ static void on_submitted(void *arg, redisReply **replies, size_t n,
                          const struct halibut_error *err)
 {
 	struct redis_send *s = arg;
+	bool sure = err == NULL && replies[n - 1]->integer > 0 &&
+	            !hbt_redis_batch_was_repeated(s->batch);
 
 	s->batch = NULL;
+	redis_queue_pushed(s->queue, &s->list_round, sure);
 	if (err != NULL)
 		redis_send_fail(s, HBT_REDIS_NOT_INSERTED, err->message, false);
 	else /* the pulse comes last */
@@ -53,7 +56,7 @@ static void announce(struct redis_send *s)
 	s->stage = SEND_SUBMITS;
 	hbt_redis_name(&name, n->prefix, HBT_REDIS_LIST, key);
 	hbt_redis_batch_add(b, "RPUSH %s %s", name.text, s->id);
-	redis_queue_pushed(s->queue, b, name.text);
+	redis_queue_pushing(s->queue, &s->list_round);
 	hbt_redis_batch_publish(
 		b, hbt_redis_name(&name, n->prefix, HBT_REDIS_PULSE, key), "{}",
 		2);
@@ -99,7 +102,7 @@ static void submit(struct redis_send *s)
 	s->stage = SEND_STORES;
 	s->since_ms = hbt_now_ms();
 	s->beat_ms = redis_beat_time(s->since_ms + n->times.heartbeat_delay_ms);
-	if (!n->use_pattern)
+	if (!redis_hears_responses(n))
 		redis_send_listen(s);
 	redis_add_message(
 		b, hbt_redis_name(&name, n->prefix, HBT_REDIS_REQUEST, s->ref),

@@ -250,7 +250,7 @@ static void push_again(struct redis_send *s)
 		return;
 	hbt_redis_name(&name, n->prefix, HBT_REDIS_LIST, s->queue->q.key);
 	hbt_redis_batch_add(b, "RPUSH %s %s", name.text, s->id);
-	redis_queue_pushed(s->queue, b, name.text);
+	redis_add_expire(b, name.text, n->times.list_ttl_ms);
 	hbt_redis_batch_publish(b,
 	                        hbt_redis_name(&name, n->prefix,
 	                                       HBT_REDIS_PULSE,
