@@ -120,8 +120,10 @@ struct redis_queue {
 	struct redis_look *look;
 	struct redis_due look_due;
 
-	/* Of the list of ids: its time-to-live, and what was pushed since it
-	 * was set and is not known to be popped. */
+	/* Of the list of ids: whether somebody heard of the last push; when its
+	 * time-to-live was set by itself, and what was pushed without one since
+	 * and is not known to be popped. */
+	bool list_heard;
 	unsigned list_round;
 	size_t list_open;
 	int64_t list_armed_ms;
@@ -223,12 +225,12 @@ void redis_lost_ask(struct redis_lost *l, struct hbt_redis_node *n,
 /* ---- redis_queue.c ---- */
 
 /*
- * For the time-to-live of the list of ids, which is set only where something
- * stays there. An id is about to be pushed; then Redis has replied, sure: it is
- * there once, and somebody has heard of it; then somebody has popped it. *round
- * is kept by whoever pushes; 0: nothing was pushed.
+ * For the time-to-live of the list of ids. b has just been given a push to it;
+ * then Redis has replied, sure: the id is there once, and somebody has heard of
+ * it; then somebody has popped it. *round, 0 at first, is kept by whoever pushes.
  */
-void redis_queue_pushing(struct redis_queue *rq, unsigned *round);
+void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
+                         const char *list, unsigned *round);
 void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool sure);
 void redis_queue_popped(struct redis_queue *rq, unsigned *round);
 /* One of n_coming is p, which waits for a taker now. */

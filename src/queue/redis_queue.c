@@ -246,10 +246,9 @@ static void on_look_due(struct redis_due *due)
 /* ---- The list's time-to-live ---- */
 
 /*
- * Each push arms it in the reference. Here it is armed at once where nobody
- * has heard of the push, or Redis did not say; and a moment later where somebody
- * has, but is not known to have popped the id by then. A list that is empty
- * is none.
+ * Each push arms it in the reference; here, those of which nobody hears. Where
+ * somebody heard of the last push, the next arms it a moment later, and only if
+ * its id is not known to be popped by then: a list that is empty is none.
  */
 static void arm_list(struct redis_queue *rq)
 {
@@ -288,21 +287,26 @@ static void open_list(struct redis_queue *rq, unsigned *round, int64_t at_ms)
 		redis_due_set(rq->node, &rq->list_due, at_ms);
 }
 
-void redis_queue_pushing(struct redis_queue *rq, unsigned *round)
+void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
+                         const char *list, unsigned *round)
 {
-	open_list(rq, round, hbt_now_ms() + LIST_HEARD_MS);
+	if (rq->list_heard)
+		open_list(rq, round, hbt_now_ms() + LIST_HEARD_MS);
+	else
+		redis_add_expire(b, list, rq->node->times.list_ttl_ms);
 }
 
 void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool sure)
 {
+	rq->list_heard = sure;
 	/* What was armed since may have been so before the push. */
-	if (!sure || (*round != 0 && *round != rq->list_round))
+	if (*round != 0 && (!sure || *round != rq->list_round))
 		open_list(rq, round, rq->list_armed_ms + LIST_PAUSE_MS);
 }
 
 void redis_queue_popped(struct redis_queue *rq, unsigned *round)
 {
-	if (*round == rq->list_round)
+	if (*round != 0 && *round == rq->list_round)
 		rq->list_open--;
 	*round = 0;
 }

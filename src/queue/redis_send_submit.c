@@ -56,7 +56,7 @@ static void announce(struct redis_send *s)
 	s->stage = SEND_SUBMITS;
 	hbt_redis_name(&name, n->prefix, HBT_REDIS_LIST, key);
 	hbt_redis_batch_add(b, "RPUSH %s %s", name.text, s->id);
-	redis_queue_pushing(s->queue, &s->list_round);
+	redis_queue_pushing(s->queue, b, name.text, &s->list_round);
 	hbt_redis_batch_publish(
 		b, hbt_redis_name(&name, n->prefix, HBT_REDIS_PULSE, key), "{}",
 		2);

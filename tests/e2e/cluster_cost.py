@@ -83,9 +83,24 @@ def test_a_small_call_costs_twelve_commands():
                         "HMGET", "UNLINK"], seen
 
 
-def test_a_list_of_which_nobody_hears_expires():
+def test_a_list_of_which_nobody_hears_is_never_without_its_expiry():
     with Cluster() as c:
-        client = Client(c.nodes[1])
+        monitor = Monitor(c.redis)
+        for n in (1, 2):
+            client = Client(c.nodes[1])
+            client.start(URI, "IAny", "Echo", "x")
+            until(lambda: c.redis.ask("LLEN", list_of_ids(c)) == str(n),
+                  "it is pushed")
+            assert list_expires(c)
+        # Together: nothing can come in between.
+        seen = " ".join(words[0] for words in monitor.about(f"::{URI}"))
+        assert seen.count("RPUSH EXPIRE PUBLISH") == 2, seen
+
+
+def test_a_list_expires_of_which_nobody_hears_any_more():
+    with Cluster() as c:
+        client = called(c)
+        c.nodes[0].kill()
         client.start(URI, "IAny", "Echo", "x")
         until(lambda: list_expires(c), "it has its expiry")
         client.close()
