@@ -23,7 +23,7 @@ enum {
 	MOST_ALONE = 1 << 20,
 };
 #define LONGEST_WAIT_MS ((int64_t)24 * 3600 * 1000)
-#define TIMER_ACTIVE INT64_MIN /* it fires in this turn of the loop */
+#define TIMER_ACTIVE INT64_MIN /* it fires in this turn, or in the next */
 #define LONGEST_TTL_MS ((int64_t)365 * 24 * 3600 * 1000)
 
 void hbt_redis_times_init(struct hbt_redis_times *t)
@@ -78,19 +78,27 @@ static void start_timer(struct hbt_redis_node *n)
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
+	static const struct timeval at_once = {0};
 	struct hbt_redis_node *n = arg;
 	int64_t now = hbt_now_ms();
 	struct hbt_deadline *d;
 
 	(void)fd;
 	(void)what;
-	n->timer_at_ms = INT64_MAX;
+	n->timer_at_ms = TIMER_ACTIVE;
 	while ((d = n->deadlines.soonest) != NULL && d->at_ms <= now) {
 		struct redis_due *due = (struct redis_due *)d;
 
 		hbt_deadline_clear(&n->deadlines, d);
 		due->fn(due);
 	}
+	if (d != NULL && d->at_ms <= hbt_now_ms()) {
+		/* A caller that fails, and begins again at once, does not keep
+		 * others from their turn. */
+		event_add(n->timer, &at_once);
+		return;
+	}
+	n->timer_at_ms = INT64_MAX;
 	start_timer(n);
 }
 

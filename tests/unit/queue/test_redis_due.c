@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/timespan.h"
@@ -108,8 +109,56 @@ static void what_is_set_by_what_is_due_is_done_as_well(void **state)
 
 	(void)state;
 	set(&first, '1', hbt_now_ms());
-	event_base_loop(base, EVLOOP_NONBLOCK);
+	while (n_fired < 2)
+		event_base_loop(base, EVLOOP_ONCE);
 	assert_string_equal(order, "12");
+}
+
+struct restless {
+	struct redis_due due;
+	long fired;
+	int wakes;       /* a descriptor of somebody else */
+	bool let_others; /* have their turn */
+};
+
+static void fire_again(struct redis_due *due)
+{
+	struct restless *r = (struct restless *)due;
+
+	if (++r->fired == 1)
+		assert_int_equal(write(r->wakes, "x", 1), 1);
+	if (r->fired < 5000000 && !r->let_others)
+		redis_due_set(node, due, hbt_now_ms());
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	*(bool *)arg = true;
+}
+
+/* A caller that begins again at once, and fails at once. */
+static void what_is_always_due_leaves_time_for_others(void **state)
+{
+	struct restless r = {.due = {.fn = fire_again}};
+	struct event *readable;
+	int pipe_fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(pipe_fds), 0);
+	readable = event_new(base, pipe_fds[0], EV_READ, on_readable,
+	                     &r.let_others);
+	event_add(readable, NULL);
+	r.wakes = pipe_fds[1];
+	redis_due_set(node, &r.due, hbt_now_ms());
+	while (!r.let_others)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_true(r.fired < 5000000);
+	redis_due_clear(node, &r.due);
+	event_free(readable);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
 }
 
 static void what_is_cleared_is_not_done(void **state)
@@ -134,6 +183,9 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(
 			what_is_set_by_what_is_due_is_done_as_well, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(
+			what_is_always_due_leaves_time_for_others, set_up,
 			tear_down),
 		cmocka_unit_test_setup_teardown(what_is_cleared_is_not_done,
 		                                set_up, tear_down),
