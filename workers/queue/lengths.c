@@ -89,6 +89,18 @@ static void pick_key(void *arg, struct hbt_queue *q)
 		l->n_keys++;
 }
 
+/* A round over all of them begins anew, and is not ended by the next. */
+static void begin_turn(struct lengths *l)
+{
+	bool due = l->round++ % ALL_ROUNDS == 0;
+
+	if (l->all && l->skip > 0)
+		return;
+	l->all = due;
+	if (due)
+		l->skip = 0;
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
 	struct lengths *l = arg;
@@ -101,7 +113,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	hbt_redis_state(l->w->setup->redis, &s);
 	if (!s.commands_up || l->refused || l->batch != NULL)
 		return;
-	l->all = l->round++ % ALL_ROUNDS == 0 || (l->all && l->skip > 0);
+	begin_turn(l);
 	hbt_switchboard_each(l->w->switchboard, pick_key, &pick);
 	l->skip = l->skip + l->n_keys < pick.i ? l->skip + l->n_keys : 0;
 	if (l->skip == 0 && pick.i == l->n_keys)
