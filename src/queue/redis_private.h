@@ -120,13 +120,14 @@ struct redis_queue {
 	struct redis_look *look;
 	struct redis_due look_due;
 
-	/* Of the list of ids: whether somebody heard of the last push; when its
-	 * time-to-live was set by itself, and what was pushed without one since
-	 * and is not known to be popped. */
-	bool list_heard;
+	/* Of the list of ids: whether somebody heard of the last push, and popped
+	 * the last ones soon; when its time-to-live was set, and what was pushed
+	 * without one since and is not known to be popped. */
+	bool list_heard, list_served;
 	unsigned list_round;
 	size_t list_open;
 	int64_t list_armed_ms;
+	struct hbt_redis_batch *list_batch; /* sets it */
 	struct redis_due list_due;
 };
 
@@ -226,13 +227,16 @@ void redis_lost_ask(struct redis_lost *l, struct hbt_redis_node *n,
 
 /*
  * For the time-to-live of the list of ids. b has just been given a push to it;
- * then Redis has replied, sure: the id is there once, and somebody has heard of
- * it; then somebody has popped it. *round, 0 at first, is kept by whoever pushes.
+ * then Redis has replied: somebody has heard of it; and sure: the id is there
+ * once, or has a time-to-live. Then it is known that somebody has popped it.
+ * *round, 0 at first, is kept by whoever pushes.
  */
 void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
                          const char *list, unsigned *round);
-void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool sure);
-void redis_queue_popped(struct redis_queue *rq, unsigned *round);
+void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool heard,
+                        bool sure);
+void redis_queue_popped(struct redis_queue *rq, unsigned *round,
+                        int64_t pushed_ms);
 /* One of n_coming is p, which waits for a taker now. */
 void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p);
 /* One of n_coming does not come. */

@@ -16,10 +16,11 @@ enum {
 	LOOK_MAX = 64,       /* ids asked for at once */
 	LOOK_RETRY_MS = 1000,
 	/* How long a list is without a time-to-live while somebody has heard
-	 * of what was pushed, and may be about to pop it; and how often that
-	 * is set at most. */
+	 * of what was pushed, and may be about to pop it; how often that is set
+	 * at most; and after how long again, if Redis did not take it. */
 	LIST_HEARD_MS = 100,
 	LIST_PAUSE_MS = 25,
+	LIST_RETRY_MS = 1000,
 	/* A list that tells when something comes is looked at that much
 	 * rarer: only a sender that died between two commands says nothing. */
 	TOLD_LOOKS = 20,
@@ -246,37 +247,11 @@ static void on_look_due(struct redis_due *due)
 /* ---- The list's time-to-live ---- */
 
 /*
- * Each push arms it in the reference; here, those of which nobody hears. Where
- * somebody heard of the last push, the next arms it a moment later, and only if
- * its id is not known to be popped by then: a list that is empty is none.
+ * Each push arms it in the reference. Here as well, until somebody hears of
+ * one and it is popped soon: a list that is empty is none. From then on it is
+ * armed only when Redis does not say that somebody has heard of a push, or the
+ * id is not known to be popped a moment later.
  */
-static void arm_list(struct redis_queue *rq)
-{
-	struct hbt_redis_batch *b = hbt_redis_batch_new(rq->node->redis);
-	struct hbt_redis_name name;
-
-	rq->list_open = 0;
-	rq->list_round++;
-	rq->list_armed_ms = hbt_now_ms();
-	if (b == NULL)
-		return;
-	redis_add_expire(b,
-	                 hbt_redis_name(&name, rq->node->prefix,
-	                                HBT_REDIS_LIST, rq->q.key),
-	                 rq->node->times.list_ttl_ms);
-	hbt_redis_batch_send(b, rq->node->times.retry_window_ms, NULL, NULL);
-}
-
-static void on_list_due(struct redis_due *due)
-{
-	struct redis_queue *rq =
-		(struct redis_queue *)((char *)due -
-	                               offsetof(struct redis_queue, list_due));
-
-	if (rq->list_open > 0)
-		arm_list(rq);
-}
-
 static void open_list(struct redis_queue *rq, unsigned *round, int64_t at_ms)
 {
 	rq->list_open++;
@@ -287,28 +262,101 @@ static void open_list(struct redis_queue *rq, unsigned *round, int64_t at_ms)
 		redis_due_set(rq->node, &rq->list_due, at_ms);
 }
 
+static void arm_again(struct redis_queue *rq)
+{
+	unsigned round;
+
+	open_list(rq, &round, hbt_now_ms() + LIST_RETRY_MS);
+}
+
+static void on_armed(void *arg, redisReply **replies, size_t n,
+                     const struct halibut_error *err)
+{
+	struct redis_queue *rq = arg;
+
+	(void)replies;
+	(void)n;
+	rq->list_batch = NULL;
+	if (err != NULL)
+		arm_again(rq);
+}
+
+static void send_expiry(struct redis_queue *rq, struct hbt_redis_batch *b,
+                        hbt_redis_done_fn done)
+{
+	struct hbt_redis_name name;
+
+	redis_add_expire(b,
+	                 hbt_redis_name(&name, rq->node->prefix,
+	                                HBT_REDIS_LIST, rq->q.key),
+	                 rq->node->times.list_ttl_ms);
+	hbt_redis_batch_send(b, rq->node->times.retry_window_ms, done, rq);
+}
+
+static void on_list_due(struct redis_due *due)
+{
+	struct redis_queue *rq =
+		(struct redis_queue *)((char *)due -
+	                               offsetof(struct redis_queue, list_due));
+
+	if (rq->list_open == 0)
+		return;
+	rq->list_open = 0;
+	rq->list_round++;
+	rq->list_armed_ms = hbt_now_ms();
+	rq->list_served = false;
+	hbt_redis_batch_cancel(&rq->list_batch); /* this one comes later */
+	rq->list_batch = hbt_redis_batch_new(rq->node->redis);
+	if (rq->list_batch != NULL)
+		send_expiry(rq, rq->list_batch, on_armed);
+	else
+		arm_again(rq);
+}
+
+/* The queue is freed: there is one attempt. */
+static void leave_list(struct redis_queue *rq)
+{
+	struct hbt_redis_batch *b = NULL;
+
+	redis_due_clear(rq->node, &rq->list_due);
+	if (rq->list_open > 0 || rq->list_batch != NULL)
+		b = hbt_redis_batch_new(rq->node->redis);
+	hbt_redis_batch_cancel(&rq->list_batch);
+	if (b != NULL)
+		send_expiry(rq, b, NULL);
+}
+
 void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
                          const char *list, unsigned *round)
 {
-	if (rq->list_heard)
-		open_list(rq, round, hbt_now_ms() + LIST_HEARD_MS);
-	else
-		redis_add_expire(b, list, rq->node->times.list_ttl_ms);
+	int64_t now = hbt_now_ms();
+
+	if (rq->list_heard && (rq->list_served ||
+	                       now - rq->list_armed_ms < LIST_PAUSE_MS)) {
+		open_list(rq, round, now + LIST_HEARD_MS);
+		return;
+	}
+	redis_add_expire(b, list, rq->node->times.list_ttl_ms);
+	rq->list_armed_ms = now;
 }
 
-void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool sure)
+void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool heard,
+                        bool sure)
 {
-	rq->list_heard = sure;
+	rq->list_heard = heard;
 	/* What was armed since may have been so before the push. */
-	if (*round != 0 && (!sure || *round != rq->list_round))
+	if (!sure || (*round != 0 && *round != rq->list_round))
 		open_list(rq, round, rq->list_armed_ms + LIST_PAUSE_MS);
 }
 
-void redis_queue_popped(struct redis_queue *rq, unsigned *round)
+void redis_queue_popped(struct redis_queue *rq, unsigned *round,
+                        int64_t pushed_ms)
 {
 	if (*round != 0 && *round == rq->list_round)
 		rq->list_open--;
 	*round = 0;
+	if (hbt_now_ms() - pushed_ms < LIST_HEARD_MS)
+		rq->list_served = true;
 }
 
 /* ---- Takers ---- */
@@ -488,10 +536,8 @@ static void redis_free(struct hbt_queue *q)
 	rq->node->n_taking -= rq->n_coming + (rq->look != NULL);
 	redis_settle(rq->node);
 	hbt_redis_unlisten(rq->node->redis, &rq->pulse);
-	if (rq->list_open > 0)
-		arm_list(rq);
+	leave_list(rq);
 	redis_due_clear(rq->node, &rq->look_due);
-	redis_due_clear(rq->node, &rq->list_due);
 	redis_due_clear(rq->node, &rq->starved_due);
 	free(rq->q.key);
 	free(rq);

@@ -84,6 +84,8 @@ void redis_send_forget(struct redis_queue *rq, struct hbt_pending *p)
 	struct redis_send *s = of_taker(p->taker);
 
 	assert(s->p == p);
+	if (s->stage == SEND_SUBMITS) /* Redis has not replied */
+		redis_queue_pushed(rq, &s->list_round, rq->list_heard, false);
 	if (s->collected)
 		rq->n_collected--;
 	else

@@ -36,7 +36,6 @@ void redis_send_note_collected(struct redis_send *s)
 	rq->n_waiting--;
 	rq->waiting_bytes -= s->msg->deflated_len;
 	rq->n_collected++;
-	redis_queue_popped(rq, &s->list_round);
 	if (s->here)
 		redis_lost_stop(&s->lost);
 	else {

@@ -21,15 +21,19 @@ static void on_submitted(void *arg, redisReply **replies, size_t n,
                          const struct halibut_error *err)
 {
 	struct redis_send *s = arg;
-	bool sure = err == NULL && replies[n - 1]->integer > 0 &&
-	            !hbt_redis_batch_was_repeated(s->batch);
+	bool repeated = hbt_redis_batch_was_repeated(s->batch);
+	int64_t listeners;
 
 	s->batch = NULL;
-	redis_queue_pushed(s->queue, &s->list_round, sure);
-	if (err != NULL)
+	if (err != NULL) {
 		redis_send_fail(s, HBT_REDIS_NOT_INSERTED, err->message, false);
-	else /* the pulse comes last */
-		redis_send_watch(s, replies[n - 1]->integer);
+		return;
+	}
+	/* The pulse comes last, before it perhaps an expiry. */
+	listeners = replies[n - 1]->integer;
+	redis_queue_pushed(s->queue, &s->list_round, listeners > 0,
+	                   n > 2 || (listeners > 0 && !repeated));
+	redis_send_watch(s, listeners);
 }
 
 /* What is left of the time in which it must be in Redis. */
