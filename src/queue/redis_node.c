@@ -321,9 +321,11 @@ static void on_pattern(struct hbt_redis_listener *l, const char *channel,
 static void on_pattern_established(struct hbt_redis_listener *l)
 {
 	struct hbt_redis_node *n = of_pattern(l);
+	bool again = n->pattern_began;
 
+	n->pattern_began = true;
 	redis_guard_look(n);
-	redis_sends_look(n);
+	redis_sends_look(n, again);
 }
 
 static void on_pattern_refused(struct hbt_redis_listener *l, const char *why)
@@ -344,6 +346,7 @@ bool redis_hears_responses(struct hbt_redis_node *n)
 		return true;
 	if (!n->may_use_pattern || n->alone++ < n->alone_max)
 		return false;
+	n->pattern_began = false;
 	return hbt_redis_listen(n->redis, &n->pattern,
 	                        hbt_redis_response_pattern(&name, n->prefix),
 	                        true) == HALIBUT_OK;

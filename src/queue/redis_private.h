@@ -80,6 +80,7 @@ struct hbt_redis_node {
 	/* The pattern that brings the pulses of all responses. */
 	struct hbt_redis_listener pattern;
 	bool may_use_pattern;
+	bool pattern_began; /* it was established since it is listened to */
 	uint64_t pulses_ours, pulses_foreign; /* since it was last judged */
 	/* Requests since it was left, and until it is tried again. */
 	uint64_t alone, alone_max;
@@ -120,9 +121,9 @@ struct redis_queue {
 	struct redis_look *look;
 	struct redis_due look_due;
 
-	/* Of the list of ids: whether somebody heard of the last push, and popped
-	 * the last ones soon; when its time-to-live was set, and what was pushed
-	 * without one since and is not known to be popped. */
+	/* Of the list of ids: whether somebody heard of the last push, and
+	 * popped the last ones soon; when its time-to-live was set, and what
+	 * was pushed without one since and is not known to be popped. */
 	bool list_heard, list_served;
 	unsigned list_round;
 	size_t list_open;
@@ -206,8 +207,9 @@ void redis_send_pulse(struct redis_send *s);
 /* Data is watched over from now on. */
 void redis_sends_guarded(struct hbt_redis_node *n);
 void redis_sends_lost(struct hbt_redis_node *n);
-/* Redis is back: what pulses would have told is looked at. */
-void redis_sends_look(struct hbt_redis_node *n);
+/* The pattern is established: what it would have told before is looked at.
+ * again: Redis was away. */
+void redis_sends_look(struct hbt_redis_node *n, bool again);
 /* Each listens to its own channel, if it does not yet. */
 void redis_sends_listen(struct hbt_redis_node *n);
 struct redis_send *redis_send_find(struct hbt_redis_node *n, const char *ref);

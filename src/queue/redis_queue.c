@@ -331,8 +331,8 @@ void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
 {
 	int64_t now = hbt_now_ms();
 
-	if (rq->list_heard && (rq->list_served ||
-	                       now - rq->list_armed_ms < LIST_PAUSE_MS)) {
+	if (rq->list_heard &&
+	    (rq->list_served || now - rq->list_armed_ms < LIST_PAUSE_MS)) {
 		open_list(rq, round, now + LIST_HEARD_MS);
 		return;
 	}

@@ -163,16 +163,15 @@ void redis_sends_lost(struct hbt_redis_node *n)
 		                s->stage >= SEND_SUBMITS);
 }
 
-void redis_sends_look(struct hbt_redis_node *n)
+void redis_sends_look(struct hbt_redis_node *n, bool again)
 {
 	struct redis_send *s;
 
 	TAILQ_FOREACH(s, &n->sends, of_node) {
-		if (s->stage != SEND_WAITS && s->stage != SEND_COLLECTED)
-			continue;
-		redis_send_look(s);
+		if (again || s->pulse.channel == NULL)
+			redis_send_pulse(s);
 		/* A reply to a receiver's LPOP may have been lost. */
-		if (s->stage == SEND_WAITS && s->withdrawal == NULL) {
+		if (again && s->stage == SEND_WAITS && s->withdrawal == NULL) {
 			s->push_again = true;
 			redis_send_check(s);
 		}

@@ -74,8 +74,7 @@ static int set_up(void **state)
 	worker.switchboard = hbt_switchboard_new(h.base, make_queue, NULL);
 	for (int i = 0; i < QUEUES; i++) {
 		snprintf(uri, sizeof(uri), "poll://q%d/", i);
-		assert_non_null(
-			hbt_switchboard_queue(worker.switchboard, uri));
+		assert_non_null(hbt_switchboard_queue(worker.switchboard, uri));
 	}
 	assert_int_equal(lengths_start(&worker), HALIBUT_OK);
 	event_base_foreach_event(h.base, find_timer, NULL);

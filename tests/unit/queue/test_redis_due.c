@@ -188,7 +188,7 @@ int main(void)
 			what_is_always_due_leaves_time_for_others, set_up,
 			tear_down),
 		cmocka_unit_test_setup_teardown(what_is_cleared_is_not_done,
-		                                set_up, tear_down),
+	                                        set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("redis due", tests, NULL, NULL);

@@ -89,8 +89,8 @@ static void answer(struct fake_conn *c, const char *line)
 static void or_fail(int rc, const struct halibut_error *err)
 {
 	if (rc != HALIBUT_OK)
-		fail_msg("%s", err->message != NULL ? err->message
-		                                    : "out of memory");
+		fail_msg("%s",
+		         err->message != NULL ? err->message : "out of memory");
 }
 
 static void make_node(void)
@@ -228,8 +228,8 @@ static void an_expiry_that_redis_refuses_for_long_is_set_later(void **state)
 	AWAIT(fake_count(&fake, EXPIRY) == 3);
 }
 
-static void a_push_given_up_while_it_is_tried_again_is_followed_by_an_expiry(
-	void **state)
+static void
+a_push_given_up_while_it_is_tried_again_is_followed_by_an_expiry(void **state)
 {
 	int before;
 
@@ -244,8 +244,8 @@ static void a_push_given_up_while_it_is_tried_again_is_followed_by_an_expiry(
 }
 
 /* The second UNLINK finds nothing, and the id is there all the same. */
-static void an_id_withdrawn_twice_is_not_taken_for_one_that_was_popped(
-	void **state)
+static void
+an_id_withdrawn_twice_is_not_taken_for_one_that_was_popped(void **state)
 {
 	(void)state;
 	rq()->list_heard = rq()->list_served = true;
@@ -254,6 +254,38 @@ static void an_id_withdrawn_twice_is_not_taken_for_one_that_was_popped(
 	hbt_pending_cancel_soon(&origins[0].p);
 	AWAIT(origins[0].ended == 1);
 	AWAIT(fake_count(&fake, EXPIRY) > 0);
+}
+
+/* ---- The pulses of responses ---- */
+
+static void
+who_listens_to_its_own_is_left_alone_when_the_pattern_begins(void **state)
+{
+	(void)state;
+	node->alone_max = 1;
+	push_and_wait(&origins[0]);
+	assert_null(node->pattern.channel);
+	push_and_wait(&origins[1]);
+	AWAIT(hbt_redis_is_established(&node->pattern));
+	push_and_wait(&origins[2]);
+	/* All are asked about only after two seconds. */
+	assert_int_equal(fake_count(&fake, PUSH), 3);
+}
+
+static void what_a_late_pattern_has_missed_is_looked_for(void **state)
+{
+	(void)state;
+	assert_true(redis_hears_responses(node));
+	AWAIT(hbt_redis_is_established(&node->pattern) &&
+	      node->guard.batch == NULL);
+	hold_pulses = true;
+	push(&origins[0]);
+	AWAIT(asked != NULL);
+	assert_int_equal(stage(), SEND_SUBMITS);
+	/* As if it were established only now. */
+	node->pattern.established(&node->pattern);
+	fake_say(asked, ":1\r\n");
+	AWAIT(fake_count(&fake, LOOK) > 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -265,6 +297,8 @@ int main(void)
 		TEST(an_expiry_that_redis_refuses_for_long_is_set_later),
 		TEST(a_push_given_up_while_it_is_tried_again_is_followed_by_an_expiry),
 		TEST(an_id_withdrawn_twice_is_not_taken_for_one_that_was_popped),
+		TEST(who_listens_to_its_own_is_left_alone_when_the_pattern_begins),
+		TEST(what_a_late_pattern_has_missed_is_looked_for),
 	};
 
 	return cmocka_run_group_tests_name("redis list", tests, NULL, NULL);
