@@ -95,7 +95,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (d != NULL && d->at_ms <= hbt_now_ms()) {
 		/* A caller that fails, and begins again at once, does not keep
 		 * others from their turn. */
-		event_add(n->timer, &at_once);
+		if (event_add(n->timer, &at_once) != 0)
+			event_active(n->timer, EV_TIMEOUT, 0);
 		return;
 	}
 	n->timer_at_ms = INT64_MAX;
