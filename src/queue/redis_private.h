@@ -2,6 +2,7 @@
  * What the files of the Redis queue share.
  *
  *   redis_queue.c    the queue of an endpoint: takers, looks into the list
+ *   redis_list.c     the time-to-live of that list
  *   redis_send*.c    a request of this process, until it has its answer
  *   redis_lost.c     whether the node that took a request has lost it
  *   redis_receive*.c a request that was taken out of Redis, until its
@@ -94,6 +95,17 @@ struct hbt_redis_node {
 	uint64_t beats_out, beats_in;
 };
 
+/* Of an endpoint's list of ids: its time-to-live. */
+struct redis_list {
+	bool heard;     /* somebody, of the last push */
+	bool served;    /* what was pushed lately was popped soon */
+	size_t watched; /* pushed since it was armed, not known to be popped */
+	unsigned round; /* another one each time that it is armed */
+	int64_t armed_ms;
+	struct hbt_redis_batch *batch; /* arms it */
+	struct redis_due due;
+};
+
 /* An endpoint's queue. */
 struct redis_queue {
 	struct hbt_queue q;
@@ -121,15 +133,7 @@ struct redis_queue {
 	struct redis_look *look;
 	struct redis_due look_due;
 
-	/* Of the list of ids: whether somebody heard of the last push, and
-	 * popped the last ones soon; when its time-to-live was set, and what
-	 * was pushed without one since and is not known to be popped. */
-	bool list_heard, list_served;
-	unsigned list_round;
-	size_t list_open;
-	int64_t list_armed_ms;
-	struct hbt_redis_batch *list_batch; /* sets it */
-	struct redis_due list_due;
+	struct redis_list list;
 };
 
 /* ---- redis_node.c ---- */
@@ -225,20 +229,25 @@ void redis_lost_stop(struct redis_lost *l);
 void redis_lost_ask(struct redis_lost *l, struct hbt_redis_node *n,
                     const char *key, const char *ref);
 
+/* ---- redis_list.c ---- */
+
+void redis_list_init(struct redis_queue *rq);
+/* Arms it once more, if it has to be. */
+void redis_list_fini(struct redis_queue *rq);
+/*
+ * b has just been given a push to it; then Redis has replied: somebody has heard
+ * of it; and sure: the id is there once, or has a time-to-live. Then it is known
+ * that somebody has popped it. *round, 0 at first, is kept by whoever pushes.
+ */
+void redis_list_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
+                        const char *list, unsigned *round);
+void redis_list_pushed(struct redis_queue *rq, unsigned *round, bool heard,
+                       bool sure);
+void redis_list_popped(struct redis_queue *rq, unsigned *round,
+                       int64_t pushed_ms);
+
 /* ---- redis_queue.c ---- */
 
-/*
- * For the time-to-live of the list of ids. b has just been given a push to it;
- * then Redis has replied: somebody has heard of it; and sure: the id is there
- * once, or has a time-to-live. Then it is known that somebody has popped it.
- * *round, 0 at first, is kept by whoever pushes.
- */
-void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
-                         const char *list, unsigned *round);
-void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool heard,
-                        bool sure);
-void redis_queue_popped(struct redis_queue *rq, unsigned *round,
-                        int64_t pushed_ms);
 /* One of n_coming is p, which waits for a taker now. */
 void redis_queue_came(struct redis_queue *rq, struct hbt_pending *p);
 /* One of n_coming does not come. */

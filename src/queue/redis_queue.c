@@ -13,14 +13,8 @@
 #include "queue/transitions.h"
 
 enum {
-	LOOK_MAX = 64,       /* ids asked for at once */
+	LOOK_MAX = 64, /* ids asked for at once */
 	LOOK_RETRY_MS = 1000,
-	/* How long a list is without a time-to-live while somebody has heard
-	 * of what was pushed, and may be about to pop it; how often that is set
-	 * at most; and after how long again, if Redis did not take it. */
-	LIST_HEARD_MS = 100,
-	LIST_PAUSE_MS = 25,
-	LIST_RETRY_MS = 1000,
 	/* A list that tells when something comes is looked at that much
 	 * rarer: only a sender that died between two commands says nothing. */
 	TOLD_LOOKS = 20,
@@ -244,121 +238,6 @@ static void on_look_due(struct redis_due *due)
 	look_anyway(rq);
 }
 
-/* ---- The list's time-to-live ---- */
-
-/*
- * Each push arms it in the reference. Here as well, until somebody hears of
- * one and it is popped soon: a list that is empty is none. From then on it is
- * armed only when Redis does not say that somebody has heard of a push, or the
- * id is not known to be popped a moment later.
- */
-static void open_list(struct redis_queue *rq, unsigned *round, int64_t at_ms)
-{
-	rq->list_open++;
-	*round = rq->list_round;
-	if (!hbt_deadline_is_set(&rq->node->deadlines,
-	                         &rq->list_due.deadline) ||
-	    at_ms < rq->list_due.deadline.at_ms)
-		redis_due_set(rq->node, &rq->list_due, at_ms);
-}
-
-static void arm_again(struct redis_queue *rq)
-{
-	unsigned round;
-
-	open_list(rq, &round, hbt_now_ms() + LIST_RETRY_MS);
-}
-
-static void on_armed(void *arg, redisReply **replies, size_t n,
-                     const struct halibut_error *err)
-{
-	struct redis_queue *rq = arg;
-
-	(void)replies;
-	(void)n;
-	rq->list_batch = NULL;
-	if (err != NULL)
-		arm_again(rq);
-}
-
-static void send_expiry(struct redis_queue *rq, struct hbt_redis_batch *b,
-                        hbt_redis_done_fn done)
-{
-	struct hbt_redis_name name;
-
-	redis_add_expire(b,
-	                 hbt_redis_name(&name, rq->node->prefix,
-	                                HBT_REDIS_LIST, rq->q.key),
-	                 rq->node->times.list_ttl_ms);
-	hbt_redis_batch_send(b, rq->node->times.retry_window_ms, done, rq);
-}
-
-static void on_list_due(struct redis_due *due)
-{
-	struct redis_queue *rq =
-		(struct redis_queue *)((char *)due -
-	                               offsetof(struct redis_queue, list_due));
-
-	if (rq->list_open == 0)
-		return;
-	rq->list_open = 0;
-	rq->list_round++;
-	rq->list_armed_ms = hbt_now_ms();
-	rq->list_served = false;
-	hbt_redis_batch_cancel(&rq->list_batch); /* this one comes later */
-	rq->list_batch = hbt_redis_batch_new(rq->node->redis);
-	if (rq->list_batch != NULL)
-		send_expiry(rq, rq->list_batch, on_armed);
-	else
-		arm_again(rq);
-}
-
-/* The queue is freed: there is one attempt. */
-static void leave_list(struct redis_queue *rq)
-{
-	struct hbt_redis_batch *b = NULL;
-
-	redis_due_clear(rq->node, &rq->list_due);
-	if (rq->list_open > 0 || rq->list_batch != NULL)
-		b = hbt_redis_batch_new(rq->node->redis);
-	hbt_redis_batch_cancel(&rq->list_batch);
-	if (b != NULL)
-		send_expiry(rq, b, NULL);
-}
-
-void redis_queue_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
-                         const char *list, unsigned *round)
-{
-	int64_t now = hbt_now_ms();
-
-	if (rq->list_heard &&
-	    (rq->list_served || now - rq->list_armed_ms < LIST_PAUSE_MS)) {
-		open_list(rq, round, now + LIST_HEARD_MS);
-		return;
-	}
-	redis_add_expire(b, list, rq->node->times.list_ttl_ms);
-	rq->list_armed_ms = now;
-}
-
-void redis_queue_pushed(struct redis_queue *rq, unsigned *round, bool heard,
-                        bool sure)
-{
-	rq->list_heard = heard;
-	/* What was armed since may have been so before the push. */
-	if (!sure || (*round != 0 && *round != rq->list_round))
-		open_list(rq, round, rq->list_armed_ms + LIST_PAUSE_MS);
-}
-
-void redis_queue_popped(struct redis_queue *rq, unsigned *round,
-                        int64_t pushed_ms)
-{
-	if (*round != 0 && *round == rq->list_round)
-		rq->list_open--;
-	*round = 0;
-	if (hbt_now_ms() - pushed_ms < LIST_HEARD_MS)
-		rq->list_served = true;
-}
-
 /* ---- Takers ---- */
 
 static void match(struct redis_queue *rq)
@@ -536,7 +415,7 @@ static void redis_free(struct hbt_queue *q)
 	rq->node->n_taking -= rq->n_coming + (rq->look != NULL);
 	redis_settle(rq->node);
 	hbt_redis_unlisten(rq->node->redis, &rq->pulse);
-	leave_list(rq);
+	redis_list_fini(rq);
 	redis_due_clear(rq->node, &rq->look_due);
 	redis_due_clear(rq->node, &rq->starved_due);
 	free(rq->q.key);
@@ -574,11 +453,10 @@ struct hbt_queue *hbt_redis_queue_new(struct hbt_redis_node *node,
 	rq->node = node;
 	LIST_INSERT_HEAD(&node->queues, rq, link);
 	rq->burst = 1;
-	rq->list_round = 1;
 	rq->pulse.message = on_pulse;
 	rq->pulse.established = on_established;
 	rq->look_due.fn = on_look_due;
-	rq->list_due.fn = on_list_due;
+	redis_list_init(rq);
 	rq->starved_due.fn = on_starved;
 	TAILQ_INIT(&rq->sends);
 	TAILQ_INIT(&rq->starved);

@@ -85,7 +85,7 @@ void redis_send_forget(struct redis_queue *rq, struct hbt_pending *p)
 
 	assert(s->p == p);
 	if (s->stage == SEND_SUBMITS) /* Redis has not replied */
-		redis_queue_pushed(rq, &s->list_round, rq->list_heard, false);
+		redis_list_pushed(rq, &s->list_round, rq->list.heard, false);
 	if (s->collected)
 		rq->n_collected--;
 	else

@@ -60,7 +60,7 @@ struct redis_send {
 	struct hbt_ahead *ahead; /* reads its DataStreams */
 	uint8_t *body, *metadata;
 	size_t body_len, metadata_len;
-	unsigned list_round; /* redis_queue_pushing()'s */
+	unsigned list_round; /* redis_list_pushing()'s */
 
 	/* Submission or farewell; looks for the response; for the request. */
 	struct hbt_redis_batch *batch, *look, *check, *withdrawal, *beat;

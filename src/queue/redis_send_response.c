@@ -125,7 +125,7 @@ bool redis_send_read(struct redis_send *s, const redisReply *fields)
 		return false;
 	redis_tidy(s->node, s->ref);
 	redis_send_note_collected(s);
-	redis_queue_popped(s->queue, &s->list_round, s->since_ms);
+	redis_list_popped(s->queue, &s->list_round, s->since_ms);
 	redis_send_stop(s);
 	s->stage = SEND_READS;
 	free(s->metadata);

@@ -31,8 +31,8 @@ static void on_submitted(void *arg, redisReply **replies, size_t n,
 	}
 	/* The pulse comes last, before it perhaps an expiry. */
 	listeners = replies[n - 1]->integer;
-	redis_queue_pushed(s->queue, &s->list_round, listeners > 0,
-	                   n > 2 || (listeners > 0 && !repeated));
+	redis_list_pushed(s->queue, &s->list_round, listeners > 0,
+	                  n > 2 || (listeners > 0 && !repeated));
 	redis_send_watch(s, listeners);
 }
 
@@ -60,7 +60,7 @@ static void announce(struct redis_send *s)
 	s->stage = SEND_SUBMITS;
 	hbt_redis_name(&name, n->prefix, HBT_REDIS_LIST, key);
 	hbt_redis_batch_add(b, "RPUSH %s %s", name.text, s->id);
-	redis_queue_pushing(s->queue, b, name.text, &s->list_round);
+	redis_list_pushing(s->queue, b, name.text, &s->list_round);
 	hbt_redis_batch_publish(
 		b, hbt_redis_name(&name, n->prefix, HBT_REDIS_PULSE, key), "{}",
 		2);

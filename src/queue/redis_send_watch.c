@@ -233,7 +233,7 @@ void redis_send_taken_here(struct redis_send *s)
 		return; /* its id's double */
 	s->here = true;
 	redis_send_note_collected(s);
-	redis_queue_popped(s->queue, &s->list_round, s->since_ms);
+	redis_list_popped(s->queue, &s->list_round, s->since_ms);
 	if (s->stage == SEND_COLLECTED)
 		set_due(s);
 }

@@ -222,7 +222,7 @@ static void an_expiry_that_redis_refuses_for_long_is_set_later(void **state)
 {
 	(void)state;
 	node->times.retry_window_ms = 0;
-	rq()->list_heard = rq()->list_served = true;
+	rq()->list.heard = rq()->list.served = true;
 	refuse_expiries = 2;
 	push_and_wait(&origins[0]);
 	AWAIT(fake_count(&fake, EXPIRY) == 3);
@@ -234,7 +234,7 @@ a_push_given_up_while_it_is_tried_again_is_followed_by_an_expiry(void **state)
 	int before;
 
 	(void)state;
-	rq()->list_heard = rq()->list_served = true;
+	rq()->list.heard = rq()->list.served = true;
 	refuse_pushes = true;
 	push(&origins[0]);
 	AWAIT(fake.mute);
@@ -248,7 +248,7 @@ static void
 an_id_withdrawn_twice_is_not_taken_for_one_that_was_popped(void **state)
 {
 	(void)state;
-	rq()->list_heard = rq()->list_served = true;
+	rq()->list.heard = rq()->list.served = true;
 	push_and_wait(&origins[0]);
 	lose_withdrawal = true;
 	hbt_pending_cancel_soon(&origins[0].p);
