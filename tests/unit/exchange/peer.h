@@ -1,7 +1,6 @@
 /*
  * The other end of an exchange: bare TLS on loopback that says what a test
  * tells it to say, and keeps what it hears, record by record.
- * Included once by each test program of src/exchange.
  */
 #ifndef HBT_TEST_EXCHANGE_PEER_H
 #define HBT_TEST_EXCHANGE_PEER_H
@@ -11,18 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <arpa/inet.h>
-#include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include "base/timespan.h"
 #include "exchange/exchange.h"
 #include "net/tls.h"
@@ -40,54 +30,30 @@ struct peer {
 	size_t n_records;
 };
 
-static struct event_base *base;
-static struct hbt_tls *ours, *theirs;
-static struct hbt_limits limits;
+extern struct event_base *base;
+extern struct hbt_tls *ours, *theirs;
+extern struct hbt_limits limits;
 
-static void peer_init(struct peer *p, int fd, bool accepts)
-{
-	memset(p, 0, sizeof(*p));
-	p->fd = fd;
-	assert_int_equal(evutil_make_socket_nonblocking(fd), 0);
-	p->ssl = SSL_new(accepts ? theirs->server : theirs->client);
-	assert_non_null(p->ssl);
-	SSL_set_fd(p->ssl, fd);
-	if (accepts)
-		SSL_set_accept_state(p->ssl);
-	else
-		SSL_set_connect_state(p->ssl);
-}
+/* The loop, and a certificate for either side. Returns 0, or -1. */
+int peers_start(void);
+void peers_stop(void);
 
-static void peer_turn(struct peer *p)
-{
-	uint8_t record[16384];
-	int n;
+/* Bare sockets; the listener's port goes to *port. */
+int listen_on_loopback(uint16_t *port);
+int connect_to(uint16_t port);
 
-	ERR_clear_error();
-	if (p->fd < 0 || p->at_end)
-		return;
-	if (!p->open && SSL_do_handshake(p->ssl) != 1)
-		return;
-	p->open = true;
-	while ((n = SSL_read(p->ssl, record, sizeof(record))) > 0) {
-		if (p->forgets)
-			continue;
-		if (p->n_records < 256)
-			p->records[p->n_records] = (size_t)n;
-		p->n_records++;
-		p->heard = realloc(p->heard, p->len + (size_t)n);
-		memcpy(p->heard + p->len, record, (size_t)n);
-		p->len += (size_t)n;
-	}
-	p->at_end = SSL_get_error(p->ssl, n) != SSL_ERROR_WANT_READ;
-}
+/* Owns fd from here on, and does its half of the handshake in its turns. */
+void peer_init(struct peer *p, int fd, bool accepts);
+void peer_fini(struct peer *p);
+/* Closes its socket, with a reset or in good order. */
+void peer_leaves(struct peer *p, bool reset);
 
-static void turn(struct peer *p)
-{
-	peer_turn(p);
-	event_base_loop(base, EVLOOP_NONBLOCK);
-	peer_turn(p);
-}
+/* Reads what is there. */
+void peer_turn(struct peer *p);
+/* Both sides do what they can now. */
+void turn(struct peer *p);
+/* A few turns, for what must not happen. */
+void some_turns(struct peer *p);
 
 /* Turns the wheels of both sides until a condition holds. */
 #define WAIT(p, condition)                                                     \
@@ -100,123 +66,11 @@ static void turn(struct peer *p)
 		}                                                              \
 	} while (0)
 
-/* A few turns, for what must not happen. */
-static inline void some_turns(struct peer *p)
-{
-	for (int i = 0; i < 10; i++)
-		turn(p);
-}
-
-static inline void peer_says(struct peer *p, const void *data, size_t len)
-{
-	WAIT(p, p->open);
-	if (len > 0)
-		assert_int_equal(SSL_write(p->ssl, data, (int)len), len);
-}
-
-static inline void peer_says_text(struct peer *p, const char *text)
-{
-	peer_says(p, text, strlen(text));
-}
-
-static inline void peer_skips(struct peer *p, size_t len)
-{
-	WAIT(p, p->len >= len || p->at_end);
-	assert_true(p->len >= len);
-	if (len == 0)
-		return;
-	p->len -= len;
-	memmove(p->heard, p->heard + len, p->len);
-}
-
-static inline void peer_hears(struct peer *p, const void *data, size_t len)
-{
-	WAIT(p, p->len >= len || p->at_end);
-	assert_true(p->len >= len);
-	assert_memory_equal(p->heard, data, len);
-	peer_skips(p, len);
-}
-
-static inline void peer_hears_text(struct peer *p, const char *text)
-{
-	peer_hears(p, text, strlen(text));
-}
-
-static void peer_leaves(struct peer *p, bool reset)
-{
-	static const struct linger at_once = {.l_onoff = 1};
-
-	if (p->fd < 0)
-		return;
-	if (reset)
-		setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &at_once,
-		           sizeof(at_once));
-	close(p->fd);
-	p->fd = -1;
-}
-
-static void peer_fini(struct peer *p)
-{
-	peer_leaves(p, true);
-	SSL_free(p->ssl);
-	free(p->heard);
-	memset(p, 0, sizeof(*p));
-	p->fd = -1;
-}
-
-static int listen_on_loopback(uint16_t *port)
-{
-	struct sockaddr_in sa = {.sin_family = AF_INET,
-	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t size = sizeof(sa);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&sa, size), 0);
-	assert_int_equal(listen(fd, 8), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &size), 0);
-	*port = ntohs(sa.sin_port);
-	return fd;
-}
-
-static int connect_to(uint16_t port)
-{
-	struct sockaddr_in sa = {.sin_family = AF_INET,
-	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	                         .sin_port = htons(port)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-	return fd;
-}
-
-static int setup(void **state)
-{
-	struct hbt_tls **tls[] = {&ours, &theirs};
-
-	(void)state;
-	base = event_base_new();
-	for (int i = 0; i < 2; i++) {
-		char *cert = NULL, *key = NULL;
-
-		if (hbt_tls_self_signed("test", 2048, 7, &cert, &key, NULL) ||
-		    hbt_tls_new(tls[i], cert, key, NULL))
-			return -1;
-		free(cert);
-		free(key);
-	}
-	return base == NULL;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	hbt_tls_free(&ours);
-	hbt_tls_free(&theirs);
-	hbt_conn_end_flushing(base);
-	event_base_free(base);
-	return 0;
-}
+/* These wait for the handshake, and for what is to be heard. */
+void peer_says(struct peer *p, const void *data, size_t len);
+void peer_says_text(struct peer *p, const char *text);
+void peer_skips(struct peer *p, size_t len);
+void peer_hears(struct peer *p, const void *data, size_t len);
+void peer_hears_text(struct peer *p, const char *text);
 
 #endif
