@@ -270,7 +270,7 @@ static void a_loop_can_end_while_some_wait(void **state)
 	assert_int_equal(waiting(), 0);
 }
 
-/* As processes of ours have them; without, the tests of test_conn.c run. */
+/* As processes of ours have them; without, the tests of test_conn_*.c run. */
 static int setup_with_priorities(void **state)
 {
 	return setup(state) != 0 || event_base_priority_init(base, 3) != 0;
