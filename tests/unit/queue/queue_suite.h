@@ -1,4 +1,8 @@
-/* What every kind of queue must do; see queue_suite.c. */
+/*
+ * What every kind of queue must do, whatever keeps the requests: inventory
+ * rows QUE-01 to QUE-16, and the state table of runtime-behaviour 7.3. The
+ * tests are in queue_suite_*.c.
+ */
 #ifndef TESTS_QUEUE_SUITE_H
 #define TESTS_QUEUE_SUITE_H
 
