@@ -38,10 +38,6 @@ extern struct hbt_limits limits;
 int peers_start(void);
 void peers_stop(void);
 
-/* Bare sockets; the listener's port goes to *port. */
-int listen_on_loopback(uint16_t *port);
-int connect_to(uint16_t port);
-
 /* Owns fd from here on, and does its half of the handshake in its turns. */
 void peer_init(struct peer *p, int fd, bool accepts);
 void peer_fini(struct peer *p);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "base/timespan.h"
 #include "net/conn.h"
+#include "../loopback.h"
 
 #define PATIENCE_MS 60000
 
@@ -70,12 +71,6 @@ void side_fini(struct side *s);
 
 /* A few turns, for what must not happen. */
 void some_turns(void);
-
-/* Bare sockets; the listener's port goes to *port. */
-int listen_on_loopback(uint16_t *port, int backlog);
-int connect_to(uint16_t port);
-/* Two ends of a TCP connection, both bare. */
-void bare_pair(int *dialler, int *acceptor);
 
 /* A connection of ours; the acceptor owns fd from here on. */
 void start_server(struct side *s, int fd);
