@@ -237,7 +237,8 @@ void redis_list_fini(struct redis_queue *rq);
 /*
  * b has just been given a push to it; then Redis has replied: somebody has heard
  * of it; and sure: the id is there once, or has a time-to-live. Then it is known
- * that somebody has popped it. *round, 0 at first, is kept by whoever pushes.
+ * that somebody has popped it, which was pushed at pushed_ms. *round, 0 at
+ * first, is kept by whoever pushes.
  */
 void redis_list_pushing(struct redis_queue *rq, struct hbt_redis_batch *b,
                         const char *list, unsigned *round);

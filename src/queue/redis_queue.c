@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/log_limit.h"
 #include "base/timespan.h"
 #include "queue/redis_private.h"
 #include "queue/transitions.h"
@@ -71,7 +71,12 @@ static void take(struct redis_look *l, const redisReply *id)
 		return;
 	}
 	if (hbt_redis_guid_read(id->str, id->len, &guid) != HALIBUT_OK) {
-		log_warning("queue %s: an entry of its list in Redis is no "
+		log_limited("no activity id", HBT_LOG_WARNING,
+		            LOG_ABOUT(.event = "message_unreadable",
+		                      .endpoint = rq->q.key,
+		                      .remedy = "look for who else writes to "
+		                                "this Redis"),
+		            "queue %s: an entry of its list in Redis is no "
 		            "activity id; skipped",
 		            rq->q.key);
 		return;

@@ -177,6 +177,25 @@ def test_a_taker_that_is_away_has_the_time_of_the_contract():
         assert "Not one heart beat" in reply["error"]["details"], reply
 
 
+def test_junk_in_a_list_of_ids_is_skipped_and_told_of_once():
+    # At debug every line is logged.
+    with Cluster(extra='log_level = "info"\n') as c:
+        a, b = c.nodes
+        Poller(a, "poll://junk/").serve(lambda request, _: "fine")
+        a.wait_idle_poller("poll://junk/")
+        junk = Foreign(c, "poll://junk/")
+        ids = f"{junk.root}:list:{NS}::PendingRequestGuidsQueue::{junk.uri}"
+        c.redis.ask("RPUSH", ids, *(f"junk {n}" for n in range(300)))
+        for _ in range(300):
+            c.redis.ask("PUBLISH",
+                        junk.channel("RequestMessagesPulseChannel"), "{}")
+        reply, _ = Client(b).call("poll://junk/", "IAny", "Echo", "x")
+        assert reply["result"] == "fine", reply
+        until(lambda: c.redis.keys() == [], f"nothing left: {c.redis.keys()}")
+        told = a.log().count("is no activity id")
+        assert told == 1, told
+
+
 def test_a_stream_shorter_than_its_message_says_is_no_stream():
     with Cluster(n=1, more="streams = metadata") as c:
         Poller(c.nodes[0], "poll://net").serve(
